@@ -1,0 +1,56 @@
+//! Links whatever embeds Python (the binary and the tests) to the libpython it is built for, and packs the
+//! Python package into the binary.
+//!
+//! An extension module (a wheel) gets neither: the interpreter that imports it brings its own library.
+
+#[cfg(feature = "python")]
+mod embedding {
+    use std::env;
+    use std::error::Error;
+    use std::path::Path;
+
+    /// What the launcher has to know about the interpreter, one answer per line.
+    const QUESTIONS: &str = "import sys, sysconfig
+print(sys.base_prefix)
+print(sysconfig.get_config_var('INSTSONAME') or '')
+print('%d.%d' % sys.version_info[:2])";
+
+    pub(super) fn prepare() -> Result<(), Box<dyn Error>> {
+        println!("cargo::rerun-if-env-changed=PYO3_BUILD_EXTENSION_MODULE");
+        if env::var_os("PYO3_BUILD_EXTENSION_MODULE").is_some() {
+            return Ok(());
+        }
+        let config = pyo3_build_config::get();
+        let folder = config.lib_dir().unwrap_or_default();
+        // RUNPATH yields to LD_LIBRARY_PATH, by which the launcher hands over another libpython
+        // when this one is gone.
+        println!("cargo::rustc-link-arg=-Wl,--enable-new-dtags,-rpath,{folder}");
+        println!("cargo::rustc-env=MOLOTOV_PYTHON_FOLDER={folder}");
+        let answers = config.run_python_script(QUESTIONS)?;
+        for (variable, answer) in ["HOME", "LIBRARY", "VERSION"].iter().zip(answers.lines()) {
+            println!("cargo::rustc-env=MOLOTOV_PYTHON_{variable}={answer}");
+        }
+
+        let root = env::var("CARGO_MANIFEST_DIR")?;
+        let package = Path::new(&root).join("python/molotov");
+        println!("cargo::rerun-if-changed={}", package.display());
+        println!("cargo::rerun-if-changed=src/launcher/pack.py");
+        let folders = [
+            ("MOLOTOV_PACKAGE", package.into_os_string()),
+            ("MOLOTOV_OUT", env::var("OUT_DIR")?.into()),
+        ];
+        config.run_python_script_with_envs(include_str!("src/launcher/pack.py"), folders)?;
+        Ok(())
+    }
+}
+
+#[cfg(feature = "python")]
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo::rerun-if-changed=build.rs");
+    embedding::prepare()
+}
+
+#[cfg(not(feature = "python"))]
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+}

@@ -1,0 +1,7 @@
+"""``python -m molotov`` is the ``molotov`` command."""
+
+import sys
+
+from molotov.run import main
+
+sys.exit(main())

@@ -1,0 +1,241 @@
+"""The options of the ``molotov`` command: parser, defaults, and values from a configuration file."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from molotov.exceptions import OptionError
+
+__all__ = [
+    "DEFAULT_DURATION",
+    "DEFAULT_SCENARIO",
+    "command_line",
+    "make_parser",
+    "option",
+    "parse",
+    "set_from_config",
+]
+
+DEFAULT_SCENARIO = "loadtest.py"
+DEFAULT_DURATION = 86400
+_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_SECONDS = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)\s*")
+
+# What a hand-made namespace may lack.
+_DEFAULTS: dict[str, Any] = {
+    "scenario": DEFAULT_SCENARIO,
+    "duration": DEFAULT_DURATION,
+    "workers": 1,
+    "processes": 1,
+    "ramp_up": 0.0,
+    "delay": 0.0,
+    "verbose": 0,
+    "console_update": 0.2,
+    "sizing_tolerance": 5.0,
+    "statsd_address": "udp://localhost:8125",
+}
+
+
+def option(args: Any, name: str) -> Any:
+    """Return an option of a namespace; its default (None for flags) when a hand-made one lacks it."""
+    return getattr(args, name, _DEFAULTS.get(name))
+
+
+def duration(text: str) -> float:
+    """Read seconds: ``90``, ``1.5``, ``2m``, ``500ms``, ``1h``; ArgumentTypeError for anything else."""
+    match = _SECONDS.fullmatch(str(text).lower())
+    if match is None or match[2] not in _UNITS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 90, 1.5 or 2m")
+    seconds = float(match[1]) * _UNITS[match[2]]
+    # Scripts print args.duration and count with it: whole seconds stay integers, as they always were.
+    return int(seconds) if seconds.is_integer() else seconds
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    def __init__(self, prog: str) -> None:
+        # argparse makes one for every option, and would import shutil for the width: 10 ms of start-up.
+        super().__init__(prog, width=_columns() - 2)
+
+
+def _columns() -> int:
+    try:
+        return int(os.environ["COLUMNS"])
+    except (KeyError, ValueError):
+        pass
+    try:
+        return os.get_terminal_size(1).columns or 80
+    except OSError:
+        return 80
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser; every destination is also an option name of molotov.json."""
+    parser = argparse.ArgumentParser(prog="molotov", description="Load test.", formatter_class=_HelpFormatter)
+    add = parser.add_argument
+    add(
+        "scenario",
+        default=DEFAULT_SCENARIO,
+        nargs="?",
+        help="path or module name of the scenarios; with --config, the name of a test",
+    )
+    add("--single-run", action="store_true", default=False, help="run every scenario once per worker")
+    add("-s", "--single-mode", default=None, metavar="NAME", help="run only this scenario, repeatedly")
+    add("--config", default=None, metavar="FILE", help="read the options of a test from a molotov.json")
+    add("--version", action="store_true", default=False, help="print the version and exit")
+    add("--debug", action="store_true", default=False, help="run the event loop in debug mode")
+    add(
+        "-v",
+        "--verbose",
+        action="count",
+        default=0,
+        help="-vv shows requests and responses; tracebacks are always shown",
+    )
+    add("-w", "--workers", type=int, default=1, help="workers (virtual users) per process")
+    add(
+        "--ramp-up",
+        type=duration,
+        default=0.0,
+        metavar="SECONDS",
+        help="time over which the workers start, e.g. 90, 1.5 or 2m",
+    )
+    add("--sizing", action="store_true", default=False, help="add workers until the service gives out")
+    add(
+        "--sizing-tolerance",
+        type=float,
+        default=5.0,
+        metavar="PERCENT",
+        help="share of failures that ends --sizing",
+    )
+    add(
+        "--sizing-latency",
+        default=None,
+        metavar="RULE",
+        help="also end --sizing when this breaks, e.g. 'p95<500ms'",
+    )
+    add("--delay", type=duration, default=0.0, metavar="SECONDS", help="pause of a worker after each run")
+    add(
+        "--console-update",
+        type=duration,
+        default=0.2,
+        metavar="SECONDS",
+        help="time between two updates of the console",
+    )
+    add("-p", "--processes", type=int, default=1, help="number of processes")
+    add(
+        "-d",
+        "--duration",
+        type=duration,
+        default=DEFAULT_DURATION,
+        metavar="SECONDS",
+        help="how long each worker runs, e.g. 90, 1.5 or 2m",
+    )
+    add("-r", "--max-runs", type=int, default=None, help="runs per worker; 0 is unlimited")
+    add("-q", "--quiet", action="store_true", default=False, help="print nothing")
+    add("-x", "--exception", action="store_true", default=False, help="stop on the first failure")
+    add(
+        "-f",
+        "--fail",
+        type=int,
+        default=None,
+        metavar="N",
+        help="exit with 1 when there are at least N failures",
+    )
+    add("-c", "--console", action="store_true", default=False, help="plain lines, no live status")
+    add("--statsd", action="store_true", default=False, help="send metrics to statsd")
+    add("--statsd-address", default="udp://localhost:8125", metavar="URL", help="address of statsd")
+    add("--uvloop", action="store_true", default=False, help="use uvloop as the event loop")
+    add(
+        "--use-extension",
+        nargs="+",
+        default=None,
+        metavar="EXTENSION",
+        help="files or modules to import first; takes every word that follows",
+    )
+    add(
+        "--force-shutdown",
+        action="store_true",
+        default=False,
+        help="cancel the runs in flight when the duration is over or the run is stopped",
+    )
+    add("--demo", action="store_true", default=False, help="run offline, against a server of its own")
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser, words: Sequence[str] | None = None) -> tuple[Any, set[str]]:
+    """Parse a command line; returns the namespace and the names of the options that it really contained."""
+    args = parser.parse_args(words)
+    defaults = {action.dest: action.default for action in parser._actions}
+    try:
+        for action in parser._actions:
+            action.default = argparse.SUPPRESS
+        explicit = set(vars(parser.parse_args(words)))
+    finally:
+        for action in parser._actions:
+            action.default = defaults[action.dest]
+    return args, explicit
+
+
+def command_line(name: str, parser: argparse.ArgumentParser) -> str:
+    """Return how the option of this name is spelled on the command line."""
+    for action in parser._actions:
+        if action.dest == name and action.option_strings:
+            return action.option_strings[-1]
+    return name
+
+
+def set_from_config(args: Any, options: dict[str, Any], explicit: set[str]) -> list[str]:
+    """Set a test's options on ``args``, except those that the command line gave; returns notes on these.
+
+    Raises :class:`OptionError` for a value that does not fit its option. Unknown names are set as they are,
+    for scripts that read them.
+    """
+    parser = make_parser()
+    actions = {action.dest: action for action in parser._actions}
+    notes = []
+    for name, value in options.items():
+        action = actions.get(name)
+        if action is not None:
+            value = _checked(name, action, value)
+        # With --config the positional argument is the test's name, not a scenario.
+        if name in explicit and name != "scenario":
+            if getattr(args, name) != value:
+                flag = command_line(name, parser)
+                notes.append(f"Note: {flag} of the command line wins over {name} = {value!r} in the config")
+            continue
+        setattr(args, name, value)
+    return notes
+
+
+def _checked(name: str, action: argparse.Action, value: Any) -> Any:
+    wrong = OptionError(f"Bad config -- {name} can't be {value!r}")
+    if value is None:
+        return action.default
+    if isinstance(action, argparse._CountAction):
+        if not isinstance(value, int) or value < 0:
+            raise wrong
+        return int(value)
+    if action.nargs == 0:
+        if not isinstance(value, (bool, int)):
+            raise wrong
+        return bool(value)
+    if action.nargs == "+":
+        if isinstance(value, str):
+            return [value]
+        if not isinstance(value, list) or not value or not all(isinstance(item, str) for item in value):
+            raise wrong
+        return value
+    if isinstance(value, (bool, list, dict)):
+        raise wrong
+    if action.type is None:
+        return str(value)
+    if action.type is int and isinstance(value, float) and not value.is_integer():
+        raise wrong
+    try:
+        read: Any = action.type(str(int(value)) if action.type is int else str(value))  # type: ignore[operator]
+    except (ValueError, argparse.ArgumentTypeError):
+        raise wrong from None
+    return read

@@ -1,0 +1,351 @@
+"""The slow path: one request with everything aiohttp's `_request` accepts, on the native connections.
+
+Called by ClientSession._request for what the native fast path leaves alone. The request itself
+(URL quoting, header order, body, content type) is prepared by aiohttp's own ClientRequest; hops,
+redirects, cookies, credentials, events and timeouts are here; one exchange on the wire is native.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from molotov import _body, _errors, _redirect, _ssl, _tracing
+from molotov._arguments import seconds
+from molotov._headers import pairs
+
+if TYPE_CHECKING:
+    from molotov.session import ClientSession
+
+__all__ = ["perform"]
+
+#: Arguments of a single request that only aiohttp itself can honour, with the reason that is logged.
+_FOREIGN = {
+    "proxy": "a proxy",
+    "expect100": "Expect: 100-continue",
+    "middlewares": "middlewares",
+    "upload_tracker": "an upload tracker",
+    "max_line_size": "max_line_size",
+    "max_field_size": "max_field_size",
+    "max_headers": "max_headers",
+}
+_DEFAULTS: dict[str, Any] = {
+    "allow_redirects": True,
+    "max_redirects": 10,
+    "read_until_eof": True,
+    "ssl": True,
+}
+_POST_METHODS = frozenset({"PATCH", "POST", "PUT"})
+
+
+async def perform(session: ClientSession, method: str, str_or_url: Any, call: dict[str, Any]) -> Any:
+    """Send a request and follow its redirects; `call` holds every keyword argument of aiohttp's request.
+
+    Raises what aiohttp raises. `timeout` is missing from `call` when the session's applies.
+    """
+    if session.closed:
+        raise RuntimeError("Session is closed")
+    reason = session._foreign_reason
+    if reason is not None:
+        return await _by_aiohttp(session, "this session is", reason, method, str_or_url, call)
+    reason = _foreign(session, method, str_or_url, call)
+    if reason is not None:
+        return await _by_aiohttp(session, "some requests are", reason, method, str_or_url, call)
+    tls = _ssl.merge(call["ssl"], call["verify_ssl"], call["ssl_context"], call["fingerprint"])
+    if tls is True:
+        tls = session._settings.ssl
+    try:
+        settings = _ssl.read(tls, call["server_hostname"])
+    except _ssl.Unreadable as unreadable:
+        return await _by_aiohttp(session, "some requests are", str(unreadable), method, str_or_url, call)
+    return await _Request(session, method.upper(), str_or_url, call, tls, settings).run()
+
+
+def _foreign(session: ClientSession, method: str, url: Any, call: dict[str, Any]) -> str | None:
+    """Name what in this call only aiohttp can do, or None."""
+    for name, reason in _FOREIGN.items():
+        if call[name]:
+            return reason
+    if call["auto_decompress"] is False:
+        return "auto_decompress=False"
+    if not call["read_until_eof"]:
+        return "read_until_eof=False"
+    if method.upper() == "CONNECT":
+        return "the CONNECT method"
+    if any(name.lower() == "expect" for name, _ in pairs(call["headers"])):
+        return "Expect: 100-continue"
+    if str(url).lower().startswith(("ws:", "wss:", "tcp:")):
+        return "a websocket URL"
+    return None
+
+
+async def _by_aiohttp(
+    session: ClientSession, what: str, reason: str, method: str, url: Any, call: dict[str, Any]
+) -> Any:
+    from molotov import _fallback
+
+    _fallback.announce(what, reason)
+    given = {
+        name: value
+        for name, value in call.items()
+        if name == "timeout" or (value is not None and value is not _DEFAULTS.get(name))
+    }
+    if call["expect100"] is False:
+        given.pop("expect100", None)
+    response = await _fallback.session_for(session)._request(method, url, **given)
+    _fallback.count(session, response)
+    return response
+
+
+class _Request:
+    """One call of the script: its hops share deadline, headers, cookies and history."""
+
+    def __init__(
+        self,
+        session: ClientSession,
+        method: str,
+        str_or_url: Any,
+        call: dict[str, Any],
+        tls: Any,
+        settings: Any,
+    ) -> None:
+        # The first call imports aiohttp: that must not count against its timeout.
+        _tracing.logged_client_request()
+        self.session = session
+        self.method = method
+        self.call = call
+        self.tls = tls
+        self.settings = settings
+        self.cookies = call["cookies"]
+        self.auth = call["auth"]
+        self.params = call["params"] or {}
+        self.data = _data(session, call)
+        self.headers = _merged_headers(session, call["headers"])
+        self.url = self._parse(str_or_url)
+        self.skip_headers = _skipped(session, call["skip_auto_headers"])
+        timeout = call["timeout"] if "timeout" in call else session._timeout_given
+        if type(timeout).__name__ == "_SENTINEL":
+            timeout = session._timeout_given
+        self.total, self.connect, self.sock_connect, self.sock_read = seconds(timeout)
+        self.deadline = None if self.total is None else session._loop.time() + self.total
+        self.history: list[Any] = []
+        self.first_origin: Any = None
+        self.request: Any = None
+
+    def _parse(self, str_or_url: Any) -> Any:
+        from yarl import URL
+
+        try:
+            url = URL(str_or_url)
+            if self.session._base_url is not None and not url.absolute:
+                url = self.session._base_url.join(url)
+        except ValueError as error:
+            raise _errors.make("invalid_url", url=str_or_url) from error
+        if url.scheme not in ("http", "https", ""):
+            raise _errors.make("non_http_url", url=url)
+        return url
+
+    async def run(self) -> Any:
+        """Go through the hops; give the last response with its history."""
+        tracer = self.session._tracer
+        began = None
+        if tracer is not None:
+            began = tracer.request_started(self.method, self.url.update_query(self.params))
+        response = None
+        try:
+            while True:
+                response = await self._hop(tracer)
+                if not (self.call["allow_redirects"] and response.status in _redirect.STATUSES):
+                    break
+                if not await _redirect.follow(self, response):
+                    break
+            await _close_body(self.request)
+            await self._check_status(response)
+            response._history = tuple(self.history)
+            if tracer is not None:
+                await tracer.request_ended(began, response, self.request)
+            return response
+        except BaseException:
+            if response is not None:
+                response.close()
+            if self.request is not None:
+                await _close_body(self.request)
+            raise
+
+    async def _hop(self, tracer: Any) -> Any:
+        """Prepare, announce and send one request; store the cookies of its answer."""
+        request = self.request = self._prepare()
+        request.tracer = tracer
+        if tracer is not None and tracer.listening:
+            await tracer.send_event("sending_request", request=request)
+        self._finish_headers(request)
+        body, chunks = _body.outgoing(request)
+        total = None
+        if self.deadline is not None:
+            total = self.deadline - self.session._loop.time()
+            if total <= 0:
+                raise _errors.make("timeout_total", url=request.url)
+        response = await self.session._exchange(
+            request.method,
+            str(request.url),
+            list(request.headers.items()),
+            body,
+            total=total,
+            connect=self.connect,
+            sock_connect=self.sock_connect,
+            sock_read=self.sock_read,
+            ssl=self.settings,
+            chunks=chunks,
+        )
+        response.request = request
+        response._real_url = request.original_url
+        received = response.headers.getall("Set-Cookie", ())
+        if received:
+            _store_cookies(self.session.cookie_jar, received, response.url)
+        return response
+
+    def _prepare(self) -> Any:
+        """Build aiohttp's request object for the current hop."""
+        from aiohttp.helpers import strip_auth_from_url
+
+        self.url, url_auth = strip_auth_from_url(self.url)
+        if not self.url.raw_host:
+            kind = "invalid_redirect" if self.history else "invalid_url"
+            raise _errors.make(kind, url=self.url)
+        auth = self._credentials(url_auth)
+        if auth is not None and "Authorization" in self.headers:
+            raise ValueError(
+                "Cannot combine AUTHORIZATION header with AUTH argument or credentials encoded in URL"
+            )
+        cookies = self.session.cookie_jar.filter_cookies(self.url)
+        if self.cookies is not None:
+            extra = _request_cookies(self.session.cookie_jar, self.cookies, self.url)
+            if extra:
+                cookies.load(extra)
+        return _tracing.logged_client_request()(
+            self.method,
+            self.url,
+            params=self.params,
+            headers=self.headers,
+            skip_auto_headers=self.skip_headers,
+            data=self.data,
+            cookies=cookies,
+            auth=auth,
+            version=_version(),
+            compress=self.call["compress"],
+            chunked=self.call["chunked"],
+            loop=self.session._loop,
+            session=self.session,
+            ssl=self.tls,
+            traces=[],
+            trust_env=False,
+        )
+
+    def _credentials(self, url_auth: Any) -> Any:
+        """Choose the hop's credentials: the call's, the URL's, or the session's on its own origin."""
+        if not self.history and self.auth and url_auth:
+            raise ValueError("Cannot combine AUTH argument with credentials encoded in URL")
+        if self.auth is None or (self.history and url_auth is not None):
+            self.auth = url_auth
+        if self.auth is not None:
+            return self.auth
+        session = self.session
+        origin = self.url.origin()
+        if self.first_origin is None:
+            self.first_origin = session._base_url_origin or origin
+        # Unlike aiohttp, the session's credentials never follow a redirect to another origin.
+        if session._default_auth and origin == self.first_origin:
+            self.auth = session._default_auth
+        return self.auth
+
+    def _finish_headers(self, request: Any) -> None:
+        """Add what aiohttp adds as it sends, and refuse what would split the head."""
+        headers = request.headers
+        if (
+            request.method in _POST_METHODS
+            and "content-type" not in self.skip_headers
+            and "Content-Type" not in headers
+        ):
+            headers["Content-Type"] = "application/octet-stream"
+        if self.session._settings.force_close and "Connection" not in headers:
+            headers["Connection"] = "close"
+        # aiohttp's own serializer refuses values that are no strings or would split the head.
+        from aiohttp.http_writer import _serialize_headers
+
+        _serialize_headers("", headers)
+
+    async def _check_status(self, response: Any) -> None:
+        check = self.call["raise_for_status"]
+        if check is None:
+            check = self.session._raise_for_status
+        if callable(check):
+            await check(response)
+        elif check:
+            response.raise_for_status()
+
+
+def _data(session: ClientSession, call: dict[str, Any]) -> Any:
+    """Give the body argument; `json=` becomes aiohttp's JSON payload."""
+    data, json = call["data"], call["json"]
+    if json is None:
+        return data
+    if data is not None:
+        raise ValueError("data and json parameters can not be used at the same time")
+    from aiohttp.payload import JsonPayload
+
+    return JsonPayload(json, dumps=session._json_serialize)
+
+
+def _merged_headers(session: ClientSession, headers: Any) -> Any:
+    """Merge the call's headers over the session's, replacing whole names, keeping case and repeats."""
+    from multidict import CIMultiDict
+
+    merged = CIMultiDict(session._header_pairs)
+    added = set()
+    # aiohttp normalises a plain mapping or a list into a CIMultiDict first.
+    for name, value in CIMultiDict(headers).items() if headers else ():
+        if name in added:
+            merged.add(name, value)
+        else:
+            merged[name] = value
+            added.add(name)
+    return merged
+
+
+def _skipped(session: ClientSession, names: Any) -> frozenset[str]:
+    return frozenset(str(name).lower() for name in (*(names or ()), *session._skip_auto_headers))
+
+
+def _version() -> Any:
+    from aiohttp import HttpVersion11
+
+    return HttpVersion11
+
+
+def _request_cookies(jar: Any, cookies: Any, url: Any) -> Any:
+    """Filter one call's cookies by the session jar's rules."""
+    from aiohttp import CookieJar
+
+    own = CookieJar(
+        unsafe=getattr(jar, "unsafe", getattr(jar, "_unsafe", False)),
+        quote_cookie=getattr(jar, "quote_cookie", getattr(jar, "_quote_cookie", True)),
+    )
+    own.update_cookies(cookies)
+    return own.filter_cookies(url)
+
+
+def _store_cookies(jar: Any, received: list[str], url: Any) -> None:
+    update = getattr(jar, "update_cookies_from_headers", None)
+    if update is not None:
+        update(received, url)
+        return
+    # Before aiohttp 3.12 a jar takes parsed cookies.
+    from http.cookies import SimpleCookie
+
+    for header in received:
+        jar.update_cookies(SimpleCookie(header), url)
+
+
+async def _close_body(request: Any) -> None:
+    close = getattr(getattr(request, "_body", None), "close", None)
+    if close is not None:
+        await close()

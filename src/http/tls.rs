@@ -1,0 +1,392 @@
+//! What is accepted as a server certificate, and the rustls configuration for it.
+//!
+//! Owns [`TlsSettings`], the few things of Python's `ssl.SSLContext` that matter to a client, the verifier
+//! that behaves like OpenSSL where webpki is stricter, and the words OpenSSL has for refusals. The handshake
+//! itself is `connect`'s. Configurations are shared between sessions: reading the system's certificates takes
+//! longer than a request. Sessions are never resumed, as asyncio does not, so each connection costs the server
+//! a full handshake.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::{
+        Resumption, WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_name,
+    },
+    crypto::{CryptoProvider, ring},
+    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+    server::ParsedCertificate,
+};
+use sha2::{Digest, Sha256};
+
+/// Whom to trust.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub enum Verify {
+    /// The system's certificate authorities; `SSL_CERT_FILE` and `SSL_CERT_DIR` are respected.
+    #[default]
+    System,
+    /// Anybody.
+    None,
+    /// These certificates only, in PEM; a server's own certificate may be among them.
+    CaPem(Vec<u8>),
+}
+
+/// The oldest protocol version to speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum MinimumVersion {
+    /// TLS 1.2, which is also the oldest there is here.
+    #[default]
+    Tls12,
+    /// TLS 1.3.
+    Tls13,
+}
+
+/// How to speak TLS with a server.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TlsSettings {
+    /// Whom to trust.
+    pub verify: Verify,
+    /// Whether the certificate has to name the host. Means nothing when nobody is verified.
+    pub check_hostname: bool,
+    /// The oldest protocol version to speak.
+    pub minimum_version: MinimumVersion,
+    /// The SHA-256 digest that the server's certificate must have.
+    pub fingerprint: Option<Vec<u8>>,
+    /// The name to ask for and to check instead of the URL's host.
+    pub server_hostname: Option<String>,
+}
+
+impl Default for TlsSettings {
+    fn default() -> Self {
+        Self {
+            verify: Verify::System,
+            check_hostname: true,
+            minimum_version: MinimumVersion::Tls12,
+            fingerprint: None,
+            server_hostname: None,
+        }
+    }
+}
+
+/// The parts of the settings that a configuration depends on.
+type ConfigKey = (Verify, bool, MinimumVersion);
+
+static CONFIGS: OnceLock<Mutex<HashMap<ConfigKey, Arc<ClientConfig>>>> = OnceLock::new();
+
+impl TlsSettings {
+    /// Settings that accept any certificate, as `ssl=False` does.
+    pub fn unverified() -> Self {
+        Self {
+            verify: Verify::None,
+            check_hostname: false,
+            ..Self::default()
+        }
+    }
+
+    /// The rustls configuration, made once per process for equal settings.
+    ///
+    /// # Errors
+    /// What is wrong with the certificates to trust.
+    pub fn client_config(&self) -> Result<Arc<ClientConfig>, String> {
+        let key = (
+            self.verify.clone(),
+            self.check_hostname,
+            self.minimum_version,
+        );
+        // A poisoned lock still guards a usable map: entries are complete when they are inserted.
+        let mut configs = CONFIGS
+            .get_or_init(Mutex::default)
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(config) = configs.get(&key) {
+            return Ok(Arc::clone(config));
+        }
+        let config = Arc::new(self.build()?);
+        configs.insert(key, Arc::clone(&config));
+        Ok(config)
+    }
+
+    fn build(&self) -> Result<ClientConfig, String> {
+        let provider = Arc::new(ring::default_provider());
+        let versions: &[&rustls::SupportedProtocolVersion] = match self.minimum_version {
+            MinimumVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
+            MinimumVersion::Tls13 => &[&rustls::version::TLS13],
+        };
+        let verifier: Arc<dyn ServerCertVerifier> = match &self.verify {
+            Verify::None => Arc::new(Anybody {
+                provider: Arc::clone(&provider),
+            }),
+            Verify::System => {
+                let found = rustls_native_certs::load_native_certs();
+                Arc::new(Trusted::new(found.certs, self.check_hostname, &provider)?)
+            }
+            Verify::CaPem(pem) => {
+                let certificates = CertificateDer::pem_slice_iter(pem)
+                    .collect::<Result<Vec<_>, _>>()
+                    .map_err(|error| format!("certificates to trust: {error}"))?;
+                Arc::new(Trusted::new(certificates, self.check_hostname, &provider)?)
+            }
+        };
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .map_err(|error| error.to_string())?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth();
+        config.resumption = Resumption::disabled();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(config)
+    }
+
+    /// The digest of `certificate` when it is not the pinned one.
+    pub(super) fn wrong_fingerprint(&self, certificate: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+        let expected = self.fingerprint.as_ref()?;
+        let got = Sha256::digest(certificate).to_vec();
+        (*expected != got).then(|| (expected.clone(), got))
+    }
+}
+
+/// Accepts every certificate without a look, even one that cannot be parsed.
+#[derive(Debug)]
+struct Anybody {
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _certificate: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _stapled: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+/// A certificate that nobody but itself vouches for.
+#[derive(Debug, thiserror::Error)]
+#[error("self-signed certificate")]
+struct SelfSigned;
+
+/// Whether a certificate names itself as its issuer (RFC 5280 section 4.1); `false` for what is no certificate.
+fn is_self_signed(certificate: &[u8]) -> bool {
+    let names = || {
+        let (_, certificate, _) = element(certificate)?;
+        let (_, to_be_signed, _) = element(certificate)?;
+        let (tag, _, after_version) = element(to_be_signed)?;
+        // The version is optional: without it, this was the serial number.
+        let at_serial = if tag == 0xa0 {
+            after_version
+        } else {
+            to_be_signed
+        };
+        let (_, _, at_algorithm) = element(at_serial)?;
+        let (_, _, at_issuer) = element(at_algorithm)?;
+        let (_, issuer, at_validity) = element(at_issuer)?;
+        let (_, _, at_subject) = element(at_validity)?;
+        let (_, subject, _) = element(at_subject)?;
+        Some(issuer == subject)
+    };
+    names().unwrap_or(false)
+}
+
+/// The DER element that `bytes` starts with: tag, content, and what follows.
+fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (&tag, rest) = bytes.split_first()?;
+    let (&first, rest) = rest.split_first()?;
+    let (length, rest) = if first < 0x80 {
+        (usize::from(first), rest)
+    } else {
+        // Longer lengths come in that many bytes; certificates are far below 16 MiB.
+        let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+        if digits.len() > 3 {
+            return None;
+        }
+        (
+            digits
+                .iter()
+                .fold(0, |length, &digit| length << 8 | usize::from(digit)),
+            rest,
+        )
+    };
+    let (content, rest) = rest.split_at_checked(length)?;
+    Some((tag, content, rest))
+}
+
+/// webpki's verdict, but for two things OpenSSL allows: a server certificate that is itself among the trusted
+/// ones (self-signed test servers), and names that do not matter.
+#[derive(Debug)]
+struct Trusted {
+    inner: Arc<WebPkiServerVerifier>,
+    certificates: Vec<CertificateDer<'static>>,
+    check_hostname: bool,
+}
+
+impl Trusted {
+    fn new(
+        certificates: Vec<CertificateDer<'static>>,
+        check_hostname: bool,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Self, String> {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(certificates.iter().cloned());
+        let inner =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+                .build()
+                .map_err(|error| format!("certificates to trust: {error}"))?;
+        Ok(Self {
+            inner,
+            certificates,
+            check_hostname,
+        })
+    }
+}
+
+impl ServerCertVerifier for Trusted {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        stapled: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let error =
+            match self
+                .inner
+                .verify_server_cert(certificate, intermediates, name, stapled, now)
+            {
+                Ok(verified) => return Ok(verified),
+                Err(error) => error,
+            };
+        let rustls::Error::InvalidCertificate(cause) = &error else {
+            return Err(error);
+        };
+        match cause {
+            // webpki looks at names last: the chain is fine.
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                if self.check_hostname {
+                    return Err(error);
+                }
+            }
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. }
+            | CertificateError::BadEncoding => return Err(error),
+            _ => {
+                if !self
+                    .certificates
+                    .iter()
+                    .any(|trusted| trusted == certificate)
+                {
+                    // The usual cause in a test environment, and OpenSSL names it.
+                    if intermediates.is_empty() && is_self_signed(certificate) {
+                        let cause = rustls::OtherError(Arc::new(SelfSigned));
+                        return Err(CertificateError::Other(cause).into());
+                    }
+                    return Err(error);
+                }
+                if self.check_hostname {
+                    verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+                }
+            }
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner
+            .verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner
+            .verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
+/// Why a handshake failed, in OpenSSL's words, and whether the certificate is the cause.
+pub(super) fn describe(error: &rustls::Error, host: &str) -> (String, bool) {
+    let rustls::Error::InvalidCertificate(cause) = error else {
+        let message = match error {
+            // What a server that speaks plain HTTP on this port looks like.
+            rustls::Error::InvalidMessage(_) => {
+                "[SSL: WRONG_VERSION_NUMBER] wrong version number".into()
+            }
+            rustls::Error::AlertReceived(alert) => format!("[SSL] alert received: {alert:?}"),
+            other => format!("[SSL] {other}"),
+        };
+        return (message, false);
+    };
+    let reason = match cause {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "certificate has expired".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "certificate is not yet valid".to_owned()
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            let what = if super::target::is_ip(host) {
+                "IP address"
+            } else {
+                "Hostname"
+            };
+            format!("{what} mismatch, certificate is not valid for '{host}'.")
+        }
+        CertificateError::Revoked => "certificate revoked".to_owned(),
+        CertificateError::UnknownIssuer => "unable to get local issuer certificate".to_owned(),
+        CertificateError::BadSignature => "certificate signature failure".to_owned(),
+        CertificateError::Other(cause) => cause.0.to_string(),
+        other => other.to_string(),
+    };
+    (
+        format!("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: {reason}"),
+        true,
+    )
+}

@@ -1,0 +1,285 @@
+//! One connected socket, plain or encrypted, driven by whoever polls it.
+//!
+//! Owns the bytes between the kernel and the codec: reads and writes that never wait, and readiness. There is
+//! no task and no buffer of its own beyond what TLS needs, so that a request costs one write and one read.
+//! Made by `connect`; kept, reused and dropped by the session.
+
+use std::{
+    io::{self, Read, Write},
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use rustls::ClientConnection;
+use tokio::{
+    io::{AsyncRead, ReadBuf},
+    net::TcpStream,
+};
+
+/// A connection to a server.
+#[derive(Debug)]
+pub enum Transport {
+    /// TCP as it is.
+    Plain(TcpStream),
+    /// TLS over TCP.
+    Tls(Box<TlsTransport>),
+}
+
+impl Transport {
+    /// Waits until [`try_read`](Self::try_read) may have something: bytes, the end or an error.
+    #[inline]
+    pub fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(socket) => socket.poll_read_ready(cx),
+            Self::Tls(tls) => tls.poll_read_ready(cx),
+        }
+    }
+
+    /// Reads what is there. `Ok(0)` is the end of the stream (or an empty `buf`).
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing is there; `UnexpectedEof` when TLS ends without saying so; `InvalidData` when
+    /// it breaks; the socket's errors.
+    #[inline]
+    pub fn try_read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.try_read(buf),
+            Self::Tls(tls) => tls.try_read(buf),
+        }
+    }
+
+    /// Writes what there is room for. With TLS, bytes taken may still wait for [`poll_flush`](Self::poll_flush).
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is no room; the socket's errors.
+    #[inline]
+    pub fn try_write(&mut self, data: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.try_write(data),
+            Self::Tls(tls) => tls.try_write(data),
+        }
+    }
+
+    /// Waits until [`try_write`](Self::try_write) may take something.
+    #[inline]
+    pub fn poll_write_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(socket) => socket.poll_write_ready(cx),
+            Self::Tls(tls) => {
+                ready!(tls.poll_flush(cx))?;
+                tls.socket.poll_write_ready(cx)
+            }
+        }
+    }
+
+    /// Waits until everything taken is on the socket.
+    #[inline]
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::Tls(tls) => tls.poll_flush(cx),
+        }
+    }
+
+    /// Reads what is there, or waits for it. `Ok(0)` as for [`try_read`](Self::try_read).
+    ///
+    /// On a plain socket a read that does not fill `buf` also notes that the socket is empty, which saves
+    /// the system call that would find that out.
+    ///
+    /// # Errors
+    /// Those of [`try_read`](Self::try_read), but for `WouldBlock`.
+    #[inline]
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(socket) => {
+                let mut buf = ReadBuf::new(buf);
+                ready!(Pin::new(socket).poll_read(cx, &mut buf))?;
+                Poll::Ready(Ok(buf.filled().len()))
+            }
+            Self::Tls(tls) => loop {
+                ready!(tls.poll_read_ready(cx))?;
+                match tls.try_read(buf) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    done => return Poll::Ready(done),
+                }
+            },
+        }
+    }
+
+    /// Writes what there is room for, or waits for room.
+    ///
+    /// # Errors
+    /// Those of [`try_write`](Self::try_write), but for `WouldBlock`.
+    #[inline]
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_write_ready(cx))?;
+            match self.try_write(data) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return Poll::Ready(done),
+            }
+        }
+    }
+
+    /// Whether an idle connection has ended, broken or said something unasked: it must not be used again.
+    ///
+    /// Knows what the event loop has seen so far, like asyncio: a server that closes at this very moment is
+    /// noticed by the request.
+    pub fn is_stale(&mut self) -> bool {
+        let mut byte = [0];
+        !matches!(self.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Whether this is TLS.
+    #[inline]
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
+    /// The server's address.
+    ///
+    /// # Errors
+    /// The socket's, when it is no longer connected.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.socket().peer_addr()
+    }
+
+    /// Our own address.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket().local_addr()
+    }
+
+    /// Says goodbye as far as that is possible without waiting. The socket closes when this is dropped.
+    pub fn shutdown(&mut self) {
+        if let Self::Tls(tls) = self {
+            tls.connection.send_close_notify();
+            // The server may be gone already; nobody wants to know.
+            let _ = tls.push();
+        }
+    }
+
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(tls) => &tls.socket,
+        }
+    }
+}
+
+/// The state of a TLS connection after its handshake.
+#[derive(Debug)]
+pub struct TlsTransport {
+    socket: TcpStream,
+    connection: ClientConnection,
+}
+
+impl TlsTransport {
+    pub(super) fn new(socket: TcpStream, connection: ClientConnection) -> Self {
+        Self { socket, connection }
+    }
+
+    fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Bytes decrypted but not read yet will never make the socket readable. An error is try_read's to tell.
+        let buffered = match self.connection.process_new_packets() {
+            Ok(state) => state.plaintext_bytes_to_read() > 0 || state.peer_has_closed(),
+            Err(_) => true,
+        };
+        if buffered {
+            Poll::Ready(Ok(()))
+        } else {
+            self.socket.poll_read_ready(cx)
+        }
+    }
+
+    fn try_read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.connection.reader().read(buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return done,
+            }
+            // At the end of TCP this takes in nothing, and the reader above then tells which end it was.
+            let arrived = self.connection.read_tls(&mut Socket(&self.socket));
+            // Looked at even when nothing arrived: a broken connection stays broken and never just waits.
+            if let Err(error) = self.connection.process_new_packets() {
+                // The alert that says why.
+                let _ = self.push();
+                return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+            }
+            arrived?;
+            if self.connection.wants_write() {
+                // Answers to key updates; what does not fit goes out with the next write.
+                ignore_would_block(self.push())?;
+            }
+        }
+    }
+
+    fn try_write(&mut self, data: &[u8]) -> io::Result<usize> {
+        // Earlier records first: what is taken must not grow without bound while the socket is full.
+        self.push()?;
+        let taken = self.connection.writer().write(data)?;
+        if taken == 0 && !data.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        ignore_would_block(self.push())?;
+        Ok(taken)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            match self.push() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.socket.poll_write_ready(cx))?;
+                }
+                done => return Poll::Ready(done),
+            }
+        }
+    }
+
+    /// Hands finished records to the socket until there are none.
+    fn push(&mut self) -> io::Result<()> {
+        while self.connection.wants_write() {
+            if self.connection.write_tls(&mut Socket(&self.socket))? == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn ignore_would_block(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+        other => other,
+    }
+}
+
+/// The socket as rustls wants it.
+struct Socket<'a>(&'a TcpStream);
+
+impl Read for Socket<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.try_read(buf)
+    }
+}
+
+impl Write for Socket<'_> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.0.try_write(data)
+    }
+
+    fn write_vectored(&mut self, parts: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        self.0.try_write_vectored(parts)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "transport_tests.rs"]
+mod tests;

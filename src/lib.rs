@@ -1,0 +1,23 @@
+//! Molotov: a load tester whose scenarios are Python coroutines and whose engine is Rust.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`http`] | HTTP/1.1 codec, transports, TLS, cookies, content encodings |
+//! | [`metrics`] | latency histograms, request names, snapshots |
+//! | [`engine`] | counters shared by the processes of a run |
+//! | [`sizing`] | when an autosizing run ends, and what it found |
+//! | [`python`] | the extension module: event loop, workers, session |
+//!
+//! Dependencies point one way: `python` uses every other module, none of them uses `python`.
+//! `cargo test --no-default-features` builds and tests everything but `python`.
+
+pub mod engine;
+pub mod http;
+pub mod metrics;
+#[cfg(feature = "python")]
+pub mod python;
+pub mod sizing;
+
+#[cfg(feature = "python")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

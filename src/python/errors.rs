@@ -1,0 +1,142 @@
+//! The one mapping from the engine's failures to the exceptions that scripts catch.
+//!
+//! The exceptions are aiohttp's own; `molotov._errors` builds them, so that aiohttp is only imported
+//! when something has failed.
+
+use super::arguments::Method;
+use super::response::Response;
+use super::urls::UrlEntry;
+use crate::http::error::{Error, TimeoutKind};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use std::io;
+
+fn make(py: Python<'_>, kind: &str, details: &Bound<'_, PyDict>) -> PyErr {
+    let made = py
+        .import("molotov._errors")
+        .and_then(|errors| errors.getattr("make")?.call((kind,), Some(details)));
+    made.map_or_else(|error| error, PyErr::from_value)
+}
+
+fn put_os_error(details: &Bound<'_, PyDict>, error: &io::Error) -> PyResult<()> {
+    // `raw_os_error` is gone where the socket's failure was wrapped; the kind still tells most.
+    let number = error.raw_os_error().or(match error.kind() {
+        io::ErrorKind::ConnectionReset => Some(libc::ECONNRESET),
+        io::ErrorKind::ConnectionRefused => Some(libc::ECONNREFUSED),
+        io::ErrorKind::BrokenPipe => Some(libc::EPIPE),
+        _ => None,
+    });
+    details.set_item("errno", number)?;
+    if number.is_none() {
+        details.set_item("strerror", error.to_string())?;
+    }
+    Ok(())
+}
+
+/// The exception for a failed exchange.
+pub(crate) fn of(
+    py: Python<'_>,
+    error: Error,
+    url: &UrlEntry,
+    method: &Method,
+    sent_headers: Option<Bound<'_, PyList>>,
+) -> PyErr {
+    build(py, error, url, method, sent_headers).unwrap_or_else(|error| error)
+}
+
+fn build(
+    py: Python<'_>,
+    error: Error,
+    url: &UrlEntry,
+    method: &Method,
+    sent_headers: Option<Bound<'_, PyList>>,
+) -> PyResult<PyErr> {
+    let details = PyDict::new(py);
+    details.set_item("url", &*url.text)?;
+    details.set_item("method", method.as_str())?;
+    details.set_item("is_ssl", url.target.tls)?;
+    details.set_item("host", &url.target.host)?;
+    details.set_item("port", url.target.port)?;
+    let kind = match error {
+        Error::Dns { source, .. } => {
+            details.set_item("strerror", source.to_string())?;
+            "dns"
+        }
+        Error::Connect { source, detail, .. } => {
+            put_os_error(&details, &source)?;
+            details.set_item("detail", detail)?;
+            "connect"
+        }
+        Error::Tls {
+            message,
+            certificate,
+            ..
+        } => {
+            details.set_item("message", message)?;
+            if certificate {
+                "tls_certificate"
+            } else {
+                "tls"
+            }
+        }
+        Error::Fingerprint { expected, got, .. } => {
+            details.set_item("expected", PyBytes::new(py, &expected))?;
+            details.set_item("got", PyBytes::new(py, &got))?;
+            "fingerprint"
+        }
+        Error::Timeout(TimeoutKind::Total) => "timeout_total",
+        Error::Timeout(TimeoutKind::Connect) => "timeout_connect",
+        Error::Timeout(TimeoutKind::SockConnect) => "timeout_sock_connect",
+        Error::Timeout(TimeoutKind::SockRead) => "timeout_sock_read",
+        Error::Disconnected => "disconnected",
+        Error::Os(source) => {
+            put_os_error(&details, &source)?;
+            "os_error"
+        }
+        Error::BadResponse { message } => {
+            details.set_item("message", message)?;
+            details.set_item("headers", sent_headers)?;
+            "bad_response"
+        }
+        Error::Payload { message } => {
+            details.set_item("message", message)?;
+            "payload"
+        }
+        Error::InvalidUrl(_) => "invalid_url",
+        Error::InvalidHeader(message) => {
+            return Ok(pyo3::exceptions::PyValueError::new_err(message));
+        }
+    };
+    Ok(make(py, kind, &details))
+}
+
+/// `ClientConnectionError("Connection closed")`: a body was asked for that nobody had read in time.
+pub(crate) fn connection_closed(py: Python<'_>) -> PyErr {
+    make(py, "connection_closed", &PyDict::new(py))
+}
+
+/// An exception that carries the response: `kind` is `status` or `content_type`.
+pub(crate) fn of_response(
+    response: &Bound<'_, Response>,
+    kind: &str,
+    message: Option<&str>,
+) -> PyErr {
+    let details = PyDict::new(response.py());
+    let filled = details
+        .set_item("response", response)
+        .and_then(|()| message.map_or(Ok(()), |message| details.set_item("message", message)));
+    match filled {
+        Ok(()) => make(response.py(), kind, &details),
+        Err(error) => error,
+    }
+}
+
+/// `TooManyRedirects`, with every response on the way.
+pub(crate) fn too_many_redirects(py: Python<'_>, history: &[Py<Response>]) -> PyErr {
+    let details = PyDict::new(py);
+    let filled = PyTuple::new(py, history).and_then(|history| details.set_item("history", history));
+    match filled {
+        Ok(()) => make(py, "too_many_redirects", &details),
+        Err(error) => error,
+    }
+}

@@ -1,0 +1,75 @@
+//! The extension module `molotov._core`: everything that touches the interpreter.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `event_loop`, `bridge` | tokio inside asyncio's `select()`, or beside a foreign loop |
+//! | `plan`, `worker` | which scenario runs next, and stepping its coroutine |
+//! | `session`, `arguments`, `request`, `urls` | a request, from the call to its bytes |
+//! | `connection`, `pool`, `body` | the exchange on a kept connection |
+//! | `response`, `awaitable`, `json`, `errors` | what the script gets back |
+//! | `context` | the way to the Python half of the session |
+//! | `state`, `metrics`, `tls`, `cookies` | the pure modules' types for Python |
+//! | `ffi` | the only `unsafe` of this layer |
+
+use pyo3::prelude::*;
+
+mod arguments;
+mod awaitable;
+mod body;
+mod bridge;
+mod connection;
+mod context;
+mod cookies;
+mod errors;
+mod event_loop;
+mod ffi;
+mod json;
+pub mod metrics;
+mod plan;
+mod pool;
+mod request;
+mod response;
+mod session;
+pub mod sizing;
+pub mod state;
+mod tls;
+mod urls;
+mod worker;
+
+/// The native half of the `molotov` package.
+#[pymodule(name = "_core")]
+mod core {
+    #[pymodule_export]
+    use super::awaitable::Awaitable;
+    #[pymodule_export]
+    use super::bridge::Bridge;
+    #[pymodule_export]
+    use super::cookies::CookieJar;
+    #[pymodule_export]
+    use super::event_loop::{Driver, EngineHandle};
+    #[pymodule_export]
+    use super::metrics::Recorder;
+    #[pymodule_export]
+    use super::plan::Plan;
+    #[pymodule_export]
+    use super::response::Response;
+    #[pymodule_export]
+    use super::session::Session;
+    #[pymodule_export]
+    use super::sizing::SizingController;
+    #[pymodule_export]
+    use super::state::RunState;
+    #[pymodule_export]
+    use super::tls::SslConfig;
+    #[pymodule_export]
+    use super::worker::Worker;
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    #[expect(clippy::unnecessary_wraps, reason = "what the macro asks for")]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::ffi::install_am_send::<super::awaitable::Awaitable>(module.py());
+        super::ffi::install_am_send::<super::awaitable::Ready>(module.py());
+        Ok(())
+    }
+}

@@ -1,0 +1,499 @@
+//! The session's native base class: configuration, connection pool, and the fast path of a request.
+//!
+//! `molotov.session.ClientSession` derives from it and has aiohttp's constructor and attributes. A call
+//! that the fast path cannot express goes to its coroutine `_request`.
+
+use super::arguments::{Arguments, Body, Method, Options, Timeouts, header_pairs, seconds};
+use super::awaitable::Awaitable;
+use super::context::slow_request;
+use super::cookies::CookieJar;
+use super::event_loop::{Engine, engine_of};
+use super::ffi::GilCell;
+use super::pool::Pool;
+use super::request::{Job, Spec};
+use super::tls::SslConfig;
+use super::urls;
+use crate::http::target::Target;
+use crate::http::tls::TlsSettings;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+use std::cell::Ref;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+
+/// What every request carries, rendered once.
+#[derive(Default)]
+pub(crate) struct Defaults {
+    /// The script's own headers.
+    pub(crate) headers: Vec<(String, String)>,
+    /// What the client adds when the script does not say otherwise.
+    pub(crate) automatic: Vec<(&'static str, String)>,
+    /// Both, as they go out.
+    pub(crate) block: Vec<u8>,
+    pub(crate) has_host: bool,
+    pub(crate) has_content_type: bool,
+    pub(crate) has_authorization: bool,
+}
+
+impl Defaults {
+    fn new(headers: Vec<(String, String)>, user_agent: &str) -> Self {
+        let given = |name: &str| {
+            headers
+                .iter()
+                .any(|(known, _)| known.eq_ignore_ascii_case(name))
+        };
+        let automatic: Vec<(&'static str, String)> = [
+            ("Accept", "*/*"),
+            ("Accept-Encoding", "gzip, deflate"),
+            ("User-Agent", user_agent),
+        ]
+        .into_iter()
+        .filter(|(name, _)| !given(name))
+        .map(|(name, value)| (name, value.to_owned()))
+        .collect();
+        let own = headers.iter().map(|(name, value)| (name.as_str(), value));
+        let added = automatic.iter().map(|(name, value)| (*name, value));
+        let block = own
+            .chain(added)
+            .fold(Vec::new(), |mut block, (name, value)| {
+                block.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+                block
+            });
+        Self {
+            has_host: given("host"),
+            has_content_type: given("content-type"),
+            has_authorization: given("authorization"),
+            automatic,
+            block,
+            headers,
+        }
+    }
+}
+
+struct Setup {
+    engine: Arc<Engine>,
+    pool: Arc<Pool>,
+    timeouts: Timeouts,
+    authorization: Option<String>,
+    raise_for_status: bool,
+    tls: TlsSettings,
+    jar: Option<Py<CookieJar>>,
+}
+
+#[derive(Default)]
+struct State {
+    defaults: Defaults,
+    /// Settings of single requests, at index + 2; 0 is no TLS, 1 the session's own.
+    other_tls: Vec<TlsSettings>,
+    closed: bool,
+    slow: bool,
+}
+
+/// See the module's text.
+#[pyclass(frozen, subclass, dict, weakref, module = "molotov._core")]
+pub(crate) struct Session {
+    setup: OnceLock<Setup>,
+    state: GilCell<State>,
+}
+
+impl Session {
+    fn setup(&self) -> PyResult<&Setup> {
+        self.setup
+            .get()
+            .ok_or_else(|| PyRuntimeError::new_err("the session was not initialised"))
+    }
+
+    pub(crate) fn is_closed(&self, py: Python<'_>) -> bool {
+        self.state.borrow(py).closed
+    }
+
+    pub(crate) fn defaults<'a>(&'a self, py: Python<'a>) -> Ref<'a, Defaults> {
+        Ref::map(self.state.borrow(py), |state| &state.defaults)
+    }
+
+    pub(crate) fn authorization(&self) -> Option<&str> {
+        self.setup.get()?.authorization.as_deref()
+    }
+
+    pub(crate) fn default_options(&self) -> Options {
+        Options {
+            timeouts: self
+                .setup
+                .get()
+                .map(|setup| setup.timeouts)
+                .unwrap_or_default(),
+            follow: true,
+            max_redirects: 10,
+            raise_for_status: self.setup.get().is_some_and(|setup| setup.raise_for_status),
+            bare: false,
+        }
+    }
+
+    /// The settings behind a pool key's TLS index.
+    pub(crate) fn tls(&self, py: Python<'_>, index: u32) -> TlsSettings {
+        let own = || {
+            self.setup
+                .get()
+                .map(|setup| setup.tls.clone())
+                .unwrap_or_default()
+        };
+        match index.checked_sub(2) {
+            None => own(),
+            Some(other) => {
+                let state = self.state.borrow(py);
+                state
+                    .other_tls
+                    .get(other as usize)
+                    .cloned()
+                    .unwrap_or_else(own)
+            }
+        }
+    }
+
+    fn tls_index(&self, py: Python<'_>, settings: &TlsSettings) -> u32 {
+        if self.setup.get().is_some_and(|setup| setup.tls == *settings) {
+            return 1;
+        }
+        let mut state = self.state.borrow_mut(py);
+        let index = state
+            .other_tls
+            .iter()
+            .position(|known| known == settings)
+            .unwrap_or_else(|| {
+                state.other_tls.push(settings.clone());
+                state.other_tls.len() - 1
+            });
+        u32::try_from(index).unwrap_or(u32::MAX - 2) + 2
+    }
+
+    pub(crate) fn cookie_header(&self, py: Python<'_>, target: &Target) -> Option<String> {
+        let jar = self.setup.get()?.jar.as_ref()?;
+        let path = target.path_and_query.split('?').next().unwrap_or("/");
+        jar.get().header(py, &target.host, path, target.tls)
+    }
+
+    pub(crate) fn has_cookies(&self, py: Python<'_>) -> bool {
+        self.setup
+            .get()
+            .and_then(|setup| setup.jar.as_ref())
+            .is_some_and(|jar| !jar.get().is_empty(py))
+    }
+
+    pub(crate) fn take_cookie(
+        &self,
+        py: Python<'_>,
+        target: &Target,
+        header: &str,
+        now: SystemTime,
+    ) {
+        if let Some(jar) = self.setup.get().and_then(|setup| setup.jar.as_ref()) {
+            let path = target.path_and_query.split('?').next().unwrap_or("/");
+            jar.get().take(py, &target.host, path, header, now);
+        }
+    }
+
+    /// The fast path if it can serve the call, else the Python half's coroutine.
+    fn call<'py>(
+        slf: &Bound<'py, Self>,
+        method: Method,
+        url: &Bound<'py, PyAny>,
+        keywords: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let this = slf.get();
+        let setup = this.setup()?;
+        if !this.state.borrow(py).slow
+            && method.is_token()
+            && let Some(url) = urls::lookup_with(&setup.engine, url, keywords)?
+        {
+            let arguments = match keywords {
+                None => Some(Arguments::plain(this)),
+                Some(keywords) => Arguments::read(this, keywords)?,
+            };
+            if let Some(arguments) = arguments {
+                let tls = match (url.target.tls, arguments.unverified) {
+                    (false, _) => 0,
+                    (true, false) => 1,
+                    (true, true) => this.tls_index(py, &TlsSettings::unverified()),
+                };
+                let spec = Spec {
+                    method,
+                    url,
+                    headers: arguments.headers,
+                    body: arguments.body,
+                    content_type: arguments.content_type,
+                    authorization: arguments.authorization,
+                    options: arguments.options,
+                    tls,
+                    decompress: true,
+                };
+                return Job::create(slf, &setup.engine, &setup.pool, spec).map(Bound::into_any);
+            }
+        }
+        slow_request(slf, method.as_str(), url, keywords)
+    }
+}
+
+fn user_agent(py: Python<'_>) -> String {
+    let version = py.version_info();
+    format!(
+        "Python/{}.{} molotov/{}",
+        version.major,
+        version.minor,
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
+fn limit_in_seconds(value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
+    let Some(value) = value else { return Ok(None) };
+    seconds(value).ok_or_else(|| PyTypeError::new_err("a timeout is a number of seconds or None"))
+}
+
+#[pymethods]
+impl Session {
+    #[new]
+    #[pyo3(signature = (*_arguments, **_keywords))]
+    fn new(_arguments: &Bound<'_, PyTuple>, _keywords: Option<&Bound<'_, PyDict>>) -> Self {
+        Self {
+            setup: OnceLock::new(),
+            state: GilCell::default(),
+        }
+    }
+
+    /// Timeouts are in seconds; a limit of 0 is none.
+    #[pyo3(signature = (r#loop, *, headers, auth=None, total=None, connect=None, sock_connect=None, sock_read=None, ssl=None, jar=None, raise_for_status=false, limit=0, limit_per_host=0, keepalive_timeout=15.0, recorder=None, state=None))]
+    #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
+    fn __init__(
+        slf: &Bound<'_, Self>,
+        r#loop: &Bound<'_, PyAny>,
+        headers: Vec<(String, String)>,
+        auth: Option<String>,
+        total: Option<Bound<'_, PyAny>>,
+        connect: Option<Bound<'_, PyAny>>,
+        sock_connect: Option<Bound<'_, PyAny>>,
+        sock_read: Option<Bound<'_, PyAny>>,
+        ssl: Option<Bound<'_, SslConfig>>,
+        jar: Option<Py<CookieJar>>,
+        raise_for_status: bool,
+        limit: usize,
+        limit_per_host: usize,
+        keepalive_timeout: f64,
+        recorder: Option<Bound<'_, PyAny>>,
+        state: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        // The run's counters are found through the loop's engine.
+        let _ = (recorder, state);
+        let py = slf.py();
+        let keepalive =
+            Duration::try_from_secs_f64(keepalive_timeout.max(0.0)).unwrap_or(Duration::MAX);
+        let setup = Setup {
+            engine: engine_of(r#loop)?,
+            pool: Pool::new(limit, limit_per_host, keepalive),
+            timeouts: Timeouts {
+                total: limit_in_seconds(total.as_ref())?,
+                connect: limit_in_seconds(connect.as_ref())?,
+                sock_connect: limit_in_seconds(sock_connect.as_ref())?,
+                sock_read: limit_in_seconds(sock_read.as_ref())?,
+            },
+            authorization: auth,
+            raise_for_status,
+            tls: ssl
+                .map(|config| config.get().settings().clone())
+                .unwrap_or_default(),
+            jar,
+        };
+        slf.get()
+            .setup
+            .set(setup)
+            .map_err(|_| PyRuntimeError::new_err("the session is initialised already"))?;
+        slf.get().state.borrow_mut(py).defaults = Defaults::new(headers, &user_agent(py));
+        Ok(())
+    }
+
+    /// Whether every call goes to the Python half.
+    #[getter(_slow)]
+    fn slow(&self, py: Python<'_>) -> bool {
+        self.state.borrow(py).slow
+    }
+
+    #[setter(_slow)]
+    fn set_slow(&self, py: Python<'_>, value: bool) {
+        self.state.borrow_mut(py).slow = value;
+    }
+
+    /// Replaces the headers that every request carries.
+    fn _set_headers(&self, py: Python<'_>, headers: Vec<(String, String)>) {
+        self.state.borrow_mut(py).defaults = Defaults::new(headers, &user_agent(py));
+    }
+
+    /// Ends the idle connections; later requests fail.
+    fn _close_native(&self, py: Python<'_>) {
+        self.state.borrow_mut(py).closed = true;
+        if let Some(setup) = self.setup.get() {
+            setup.pool.close(py);
+        }
+    }
+
+    #[pyo3(signature = (method, url, **keywords))]
+    fn request<'py>(
+        slf: &Bound<'py, Self>,
+        method: &str,
+        url: &Bound<'py, PyAny>,
+        keywords: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Self::call(slf, Method::parse(method), url, keywords)
+    }
+
+    #[pyo3(signature = (url, **keywords))]
+    fn get<'py>(
+        slf: &Bound<'py, Self>,
+        url: &Bound<'py, PyAny>,
+        keywords: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Self::call(slf, Method::known("GET"), url, keywords)
+    }
+
+    #[pyo3(signature = (url, **keywords))]
+    fn options<'py>(
+        slf: &Bound<'py, Self>,
+        url: &Bound<'py, PyAny>,
+        keywords: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Self::call(slf, Method::known("OPTIONS"), url, keywords)
+    }
+
+    /// Redirects are not followed unless asked for, as in aiohttp.
+    #[pyo3(signature = (url, **keywords))]
+    fn head<'py>(
+        slf: &Bound<'py, Self>,
+        url: &Bound<'py, PyAny>,
+        keywords: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let keywords = match keywords {
+            Some(keywords) => keywords.copy()?,
+            None => PyDict::new(slf.py()),
+        };
+        if !keywords.contains("allow_redirects")? {
+            keywords.set_item("allow_redirects", false)?;
+        }
+        Self::call(slf, Method::known("HEAD"), url, Some(&keywords))
+    }
+
+    #[pyo3(signature = (url, **keywords))]
+    fn post<'py>(
+        slf: &Bound<'py, Self>,
+        url: &Bound<'py, PyAny>,
+        keywords: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Self::call(slf, Method::known("POST"), url, keywords)
+    }
+
+    #[pyo3(signature = (url, **keywords))]
+    fn put<'py>(
+        slf: &Bound<'py, Self>,
+        url: &Bound<'py, PyAny>,
+        keywords: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Self::call(slf, Method::known("PUT"), url, keywords)
+    }
+
+    #[pyo3(signature = (url, **keywords))]
+    fn patch<'py>(
+        slf: &Bound<'py, Self>,
+        url: &Bound<'py, PyAny>,
+        keywords: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Self::call(slf, Method::known("PATCH"), url, keywords)
+    }
+
+    #[pyo3(signature = (url, **keywords))]
+    fn delete<'py>(
+        slf: &Bound<'py, Self>,
+        url: &Bound<'py, PyAny>,
+        keywords: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Self::call(slf, Method::known("DELETE"), url, keywords)
+    }
+
+    /// One exchange on the wire, with these headers only; gives the response at its head.
+    ///
+    /// The URL is absolute and encoded. `Host` and `Content-Length` are added when missing. `chunks` is
+    /// an async iterator of bytes: framed when the headers say `Transfer-Encoding: chunked`, sent as it
+    /// is otherwise.
+    #[pyo3(signature = (method, url, headers, body=None, *, total=None, connect=None, sock_connect=None, sock_read=None, ssl=None, chunks=None, decompress=true))]
+    #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
+    fn _exchange<'py>(
+        slf: &Bound<'py, Self>,
+        method: &str,
+        url: &str,
+        headers: &Bound<'py, PyAny>,
+        body: Option<Vec<u8>>,
+        total: Option<Bound<'py, PyAny>>,
+        connect: Option<Bound<'py, PyAny>>,
+        sock_connect: Option<Bound<'py, PyAny>>,
+        sock_read: Option<Bound<'py, PyAny>>,
+        ssl: Option<Bound<'py, SslConfig>>,
+        chunks: Option<Bound<'py, PyAny>>,
+        decompress: bool,
+    ) -> PyResult<Bound<'py, Awaitable>> {
+        let py = slf.py();
+        let setup = slf.get().setup()?;
+        let method = Method::parse(method);
+        let url = urls::encoded(py, &setup.engine, url)
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let headers = header_pairs(headers)?.ok_or_else(|| {
+            PyValueError::new_err("headers are pairs of strings without line breaks")
+        })?;
+        let timeouts = Timeouts {
+            total: limit_in_seconds(total.as_ref())?,
+            connect: limit_in_seconds(connect.as_ref())?,
+            sock_connect: limit_in_seconds(sock_connect.as_ref())?,
+            sock_read: limit_in_seconds(sock_read.as_ref())?,
+        };
+        let chunked = headers.iter().any(|(name, value)| {
+            name.eq_ignore_ascii_case("transfer-encoding")
+                && value.to_ascii_lowercase().contains("chunked")
+        });
+        let tls = match (url.target.tls, ssl) {
+            (false, _) => 0,
+            (true, None) => 1,
+            (true, Some(config)) => slf.get().tls_index(py, config.get().settings()),
+        };
+        let spec = Spec {
+            method,
+            url,
+            headers,
+            body: match (&chunks, body) {
+                (Some(_), _) => Body::Streamed,
+                (None, Some(bytes)) => Body::Bytes(bytes),
+                (None, None) => Body::None,
+            },
+            content_type: None,
+            authorization: None,
+            options: Options {
+                timeouts,
+                follow: false,
+                max_redirects: 0,
+                raise_for_status: false,
+                bare: true,
+            },
+            tls,
+            decompress,
+        };
+        let request = Job::create(slf, &setup.engine, &setup.pool, spec)?;
+        if let Some(chunks) = chunks {
+            py.import("molotov._upload")?
+                .call_method1("start", (&request, chunks, chunked))?;
+        }
+        Ok(request)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some(setup) = self.setup.get() {
+            Python::attach(|py| setup.pool.close(py));
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! `SizingController` as Python sees it: the state machine of `sizing`.
+//!
+//! Only converts: totals in, verdicts out as dicts. The runner of `--sizing` calls it a few times a second.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::sizing::{Controller, RuleError, Settings, Totals, Verdict};
+
+/// Decides when an autosizing run ends. It has no clock: `now` comes in, in seconds of any monotonic clock.
+///
+/// `tolerance` is the percentage of failed runs that is still fine, `workers` all workers of the ramp over all processes,
+/// `latency_rule` optional, such as "p95<500ms", `window` the length of the sliding window in seconds. `ValueError` for a
+/// tolerance outside 0 to 100, a window that is not above 0, and a rule that cannot be read.
+#[pyclass(frozen, module = "molotov._core")]
+#[derive(Debug)]
+pub struct SizingController {
+    controller: Mutex<Controller>,
+}
+
+impl SizingController {
+    fn lock(&self) -> MutexGuard<'_, Controller> {
+        self.controller
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl From<RuleError> for PyErr {
+    fn from(error: RuleError) -> Self {
+        PyValueError::new_err(error.to_string())
+    }
+}
+
+/// Cumulative counts: requests slower than the latency rule's limit, of how many.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct Latency {
+    slower: u64,
+    count: u64,
+}
+
+#[pymethods]
+impl SizingController {
+    #[new]
+    #[pyo3(signature = (tolerance = 5.0, workers = 500, latency_rule = None, window = 60.0))]
+    fn new(
+        tolerance: f64,
+        workers: u64,
+        latency_rule: Option<&str>,
+        window: f64,
+    ) -> PyResult<Self> {
+        if !(0.0..=100.0).contains(&tolerance) {
+            return Err(PyValueError::new_err(format!(
+                "the tolerance is a percentage, 0 to 100, not {tolerance}"
+            )));
+        }
+        if !(window > 0.0 && window.is_finite()) {
+            return Err(PyValueError::new_err(format!(
+                "a window of {window} seconds"
+            )));
+        }
+        let latency = latency_rule.map(str::parse).transpose()?;
+        let settings = Settings {
+            tolerance_ratio: tolerance / 100.0,
+            workers,
+            latency,
+            window_seconds: window,
+        };
+        Ok(Self {
+            controller: Mutex::new(Controller::new(settings)),
+        })
+    }
+
+    /// The latency rule's limit in seconds, for `Recorder.slower_than`; `None` without a rule.
+    #[getter]
+    fn latency_limit(&self) -> Option<f64> {
+        self.lock()
+            .settings()
+            .latency
+            .as_ref()
+            .map(|rule| rule.limit.as_secs_f64())
+    }
+
+    /// Take the totals since the start of the run and return a verdict when they end it, else `None`.
+    ///
+    /// To be called a few times a second. `latency` is needed for a latency rule only: a dict of the totals `slower` and
+    /// `count` (see `Recorder.slower_than`). A verdict is a dict: `reason` (`failures`, `all_failed`, `plateau`,
+    /// `latency`; or `ramp_ended`, once all workers have been up for ten seconds, or thirty if it is unclear whether
+    /// throughput still grows), `ratio` (percent of failed runs in the window), `workers`, `window_succeeded`,
+    /// `window_failed`, `best_workers`, `best_runs_per_second`, `best_requests_per_second`, and `sentence`, which says it
+    /// in plain words. All reasons but `ramp_ended` are final.
+    #[pyo3(signature = (now, succeeded, failed, workers_started, requests = 0, latency = None))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments in Python")]
+    fn observe<'py>(
+        &self,
+        py: Python<'py>,
+        now: f64,
+        succeeded: u64,
+        failed: u64,
+        workers_started: u64,
+        requests: u64,
+        latency: Option<Latency>,
+    ) -> PyResult<Option<Bound<'py, PyDict>>> {
+        let (slower, timed) = latency.map_or((0, 0), |latency| (latency.slower, latency.count));
+        let totals = Totals {
+            succeeded,
+            failed,
+            workers_started,
+            requests,
+            slower,
+            timed,
+        };
+        let verdict = self.lock().observe(now, totals);
+        verdict.map(|verdict| to_dict(py, &verdict)).transpose()
+    }
+
+    /// The verdict of a run that ended, as a dict (see `observe`).
+    ///
+    /// The answer if there was one; else `ramp_ended` when all workers had been started and nobody interrupted it, else
+    /// `interrupted`.
+    #[pyo3(signature = (interrupted = false))]
+    fn finish<'py>(&self, py: Python<'py>, interrupted: bool) -> PyResult<Bound<'py, PyDict>> {
+        let verdict = self.lock().finish(interrupted);
+        to_dict(py, &verdict)
+    }
+}
+
+fn to_dict<'py>(py: Python<'py>, verdict: &Verdict) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("reason", verdict.reason.as_str())?;
+    dict.set_item("ratio", verdict.ratio_percent)?;
+    dict.set_item("workers", verdict.workers)?;
+    dict.set_item("window_succeeded", verdict.window_succeeded)?;
+    dict.set_item("window_failed", verdict.window_failed)?;
+    dict.set_item("best_workers", verdict.best_workers)?;
+    dict.set_item("best_runs_per_second", verdict.best_runs_per_second)?;
+    dict.set_item("best_requests_per_second", verdict.best_requests_per_second)?;
+    dict.set_item("sentence", &verdict.sentence)?;
+    Ok(dict)
+}
