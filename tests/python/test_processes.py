@@ -71,9 +71,13 @@ import asyncio, os, signal, molotov
 
 @molotov.scenario()
 async def step(session):
-    if molotov.get_context(session).step == 3 and not os.path.exists("died"):
-        open("died", "w").close()
-        {death}
+    if molotov.get_context(session).step == 3:
+        try:
+            os.close(os.open("died", os.O_CREAT | os.O_EXCL))  # one of the two processes, never both
+        except FileExistsError:
+            pass
+        else:
+            {death}
     await asyncio.sleep(0)
 """
 
