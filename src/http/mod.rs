@@ -11,6 +11,7 @@
 //! | [`transport`] | one plain or encrypted socket, read and written without blocking |
 //! | [`encode`] | the request head |
 //! | [`codec`] | the response head; `scan` is its careful half |
+//! | [`head_cache`] | response heads that come again |
 //! | [`body`] | where a body ends |
 //! | [`content_encoding`] | gzip and deflate bodies |
 //! | [`cookie`] | the cookie jar; `set_cookie` has the text forms |
@@ -25,6 +26,7 @@ pub mod content_encoding;
 pub mod cookie;
 pub mod encode;
 pub mod error;
+pub mod head_cache;
 mod scan;
 mod set_cookie;
 pub mod target;

@@ -157,7 +157,13 @@ impl Awaitable {
             (state.waiter.take(), std::mem::take(&mut state.callbacks))
         };
         if let Some(worker) = waiter {
-            Worker::step(worker.bind(py), None);
+            let engine = &slf.get().engine;
+            // What one worker does may end another one's wait: that one goes on when the first has paused.
+            if !engine.is_stepping(py) {
+                Worker::step(worker.bind(py), None);
+            } else if let Err(error) = engine.call_soon(worker.bind(py), slf.as_any()) {
+                error.write_unraisable(py, Some(slf.as_any()));
+            }
         }
         for (callback, context) in callbacks {
             let called =

@@ -12,7 +12,7 @@ use super::pool::{Key, Pool};
 use super::request::{Job, Method};
 use super::urls::UrlEntry;
 use crate::http::body::BodyDecoder;
-use crate::http::codec::{self, Framing, Limits, ResponseHead};
+use crate::http::codec::{Framing, Limits, ResponseHead};
 use crate::http::content_encoding::Decompressor;
 use crate::http::error::{Error, TimeoutKind};
 use crate::http::transport::Transport;
@@ -136,6 +136,7 @@ enum Turn {
 
 /// An exchange that has ended well.
 struct Complete {
+    ended: Instant,
     reusable: bool,
     sent: Sent,
     status: u16,
@@ -294,8 +295,13 @@ impl Connection {
         let Some(flight) = flight else { return };
         // An answer whose body nobody wanted (a redirect's, most often) was an answer all the same.
         if flight.receiving.is_some() {
-            self.engine
-                .record(py, &flight.sent, Some(flight.status), flight.received_bytes);
+            self.engine.record(
+                py,
+                &flight.sent,
+                Instant::now(),
+                Some(flight.status),
+                flight.received_bytes,
+            );
         }
     }
 
@@ -335,6 +341,7 @@ impl Connection {
         self.engine.record(
             py,
             &complete.sent,
+            complete.ended,
             Some(complete.status),
             complete.received_bytes,
         );
@@ -369,8 +376,13 @@ impl Connection {
         let error = error.unwrap_or(Error::Disconnected);
         match flight.receiving {
             Some(receiving) => {
-                self.engine
-                    .record(py, &flight.sent, None, flight.received_bytes);
+                self.engine.record(
+                    py,
+                    &flight.sent,
+                    Instant::now(),
+                    None,
+                    flight.received_bytes,
+                );
                 if let Some(body) = receiving.body.upgrade() {
                     body.failed(py, error);
                 }
@@ -602,6 +614,7 @@ impl State {
         self.idle_since = now;
         self.incoming = Vec::new();
         Some(Complete {
+            ended: now,
             // Bytes behind a response belong to no request: such a connection is not trusted again.
             reusable: flight.keep_alive
                 && !flight.uploading
@@ -633,33 +646,44 @@ impl State {
             return Some(self.body_received(py, data));
         }
         if self.incoming.is_empty() {
-            return self.head_received(connection, data);
+            return self.head_received(py, connection, data);
         }
         let mut incoming = std::mem::take(&mut self.incoming);
         incoming.extend_from_slice(data);
-        self.head_received(connection, &incoming)
+        self.head_received(py, connection, &incoming)
     }
 
-    fn head_received(&mut self, connection: &Arc<Connection>, mut data: &[u8]) -> Option<Turn> {
+    fn head_received(
+        &mut self,
+        py: Python<'_>,
+        connection: &Arc<Connection>,
+        mut data: &[u8],
+    ) -> Option<Turn> {
         let flight = self.flight.as_mut()?;
-        let head = loop {
-            match codec::parse_head(data, flight.head_request, &self.limits) {
-                Err(error) => return Some(Turn::Over(Some(error))),
-                Ok(None) => {
-                    self.incoming = data.to_vec();
-                    return None;
-                }
-                Ok(Some(head)) if (100..200).contains(&head.status) && head.status != 101 => {
-                    flight.interim += 1;
-                    if flight.interim > MAX_INTERIM {
-                        let message = format!("more than {MAX_INTERIM} interim responses");
-                        return Some(Turn::Over(Some(Error::BadResponse { message })));
+        let head =
+            loop {
+                let parsed = flight.sent.url.heads.borrow_mut(py).parse(
+                    data,
+                    flight.head_request,
+                    &self.limits,
+                );
+                match parsed {
+                    Err(error) => return Some(Turn::Over(Some(error))),
+                    Ok(None) => {
+                        self.incoming = data.to_vec();
+                        return None;
                     }
-                    data = data.get(head.head_len..).unwrap_or_default();
+                    Ok(Some(head)) if (100..200).contains(&head.status) && head.status != 101 => {
+                        flight.interim += 1;
+                        if flight.interim > MAX_INTERIM {
+                            let message = format!("more than {MAX_INTERIM} interim responses");
+                            return Some(Turn::Over(Some(Error::BadResponse { message })));
+                        }
+                        data = data.get(head.head_len..).unwrap_or_default();
+                    }
+                    Ok(Some(head)) => break head,
                 }
-                Ok(Some(head)) => break head,
-            }
-        };
+            };
         flight.status = head.status;
         flight.keep_alive = head.keep_alive;
         let request = flight.request.take()?;

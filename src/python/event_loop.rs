@@ -49,11 +49,17 @@ pub(crate) struct LoopRefs {
     leave_task: Py<PyAny>,
 }
 
+/// Tells tasks apart while the loop holds them; never followed.
+type TaskAddress = usize;
+
 #[derive(Default)]
 struct EngineState {
     in_select: bool,
-    /// The current-task entry is removed once, when `select()` is left, rather than after each step.
-    leave_pending: bool,
+    /// A worker is being stepped.
+    stepping: bool,
+    /// The task whose entry as the current one was left in place: it is removed once, when `select()` is left,
+    /// rather than after each step.
+    left: Option<TaskAddress>,
     scheduled: Option<Py<PyList>>,
     scheduled_len: usize,
     waker: Option<Waker>,
@@ -200,7 +206,15 @@ impl Engine {
     pub(crate) fn enter_task(&self, task: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = task.py();
         let refs = self.refs()?;
+        let entered = {
+            let mut state = self.state.borrow_mut(py);
+            state.stepping = true;
+            state.left.take() == Some(task.as_ptr().addr())
+        };
         if let Some(tasks) = &refs.current_tasks {
+            if entered {
+                return Ok(());
+            }
             return tasks.bind(py).set_item(&refs.event_loop, task);
         }
         refs.enter_task
@@ -215,6 +229,11 @@ impl Engine {
     pub(crate) fn leave_task(&self, task: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = task.py();
         let refs = self.refs()?;
+        let in_select = {
+            let mut state = self.state.borrow_mut(py);
+            state.stepping = false;
+            state.in_select
+        };
         let Some(tasks) = &refs.current_tasks else {
             return refs
                 .leave_task
@@ -222,14 +241,17 @@ impl Engine {
                 .call1((&refs.event_loop, task))
                 .map(drop);
         };
-        {
-            let mut state = self.state.borrow_mut(py);
-            if state.in_select {
-                state.leave_pending = true;
-                return Ok(());
-            }
+        if in_select {
+            self.state.borrow_mut(py).left = Some(task.as_ptr().addr());
+            return Ok(());
         }
         tasks.bind(py).del_item(&refs.event_loop)
+    }
+
+    /// Whether a worker is being stepped: another one must wait for its turn.
+    #[inline]
+    pub(crate) fn is_stepping(&self, py: Python<'_>) -> bool {
+        self.state.borrow(py).stepping
     }
 
     /// Leaves `select()` soon when asyncio itself has got something to do since it was entered.
@@ -287,6 +309,7 @@ impl Engine {
         &self,
         py: Python<'_>,
         sent: &Sent,
+        ended: Instant,
         status: Option<u16>,
         received_bytes: u64,
     ) {
@@ -296,7 +319,7 @@ impl Engine {
         let name = sent.url.name(py, sent.method.as_str(), &mut recorder);
         recorder.record(
             name,
-            sent.began.elapsed(),
+            ended.saturating_duration_since(sent.began),
             status.is_some_and(|status| status < 400),
             received_bytes,
         );
@@ -318,7 +341,7 @@ impl Engine {
             url: Arc::clone(url),
             began,
         };
-        self.record(py, &sent, None, 0);
+        self.record(py, &sent, Instant::now(), None, 0);
     }
 
     /// Counts a request that was sent a second time.
@@ -443,10 +466,7 @@ impl Driver {
             state.interrupted = false;
             state.waker = None;
             state.scheduled = None;
-            (
-                state.signal_error.take(),
-                std::mem::take(&mut state.leave_pending),
-            )
+            (state.signal_error.take(), state.left.take().is_some())
         };
         if leave && let Some(tasks) = &refs.current_tasks {
             // A step that failed to enter leaves no entry behind: nothing to remove then.

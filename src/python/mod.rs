@@ -6,7 +6,7 @@
 //! | `plan`, `worker` | which scenario runs next, and stepping its coroutine |
 //! | `session`, `arguments`, `request`, `urls` | a request, from the call to its bytes |
 //! | `connection`, `pool`, `body` | the exchange on a kept connection |
-//! | `response`, `awaitable`, `json`, `errors` | what the script gets back |
+//! | `response`, `cold`, `awaitable`, `json`, `errors` | what the script gets back |
 //! | `context` | the way to the Python half of the session |
 //! | `state`, `metrics`, `tls`, `cookies` | the pure modules' types for Python |
 //! | `ffi` | the only `unsafe` of this layer |
@@ -17,6 +17,7 @@ mod arguments;
 mod awaitable;
 mod body;
 mod bridge;
+mod cold;
 mod connection;
 mod context;
 mod cookies;
@@ -66,10 +67,9 @@ mod core {
     use pyo3::prelude::*;
 
     #[pymodule_init]
-    #[expect(clippy::unnecessary_wraps, reason = "what the macro asks for")]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         super::ffi::install_am_send::<super::awaitable::Awaitable>(module.py());
         super::ffi::install_am_send::<super::awaitable::Ready>(module.py());
-        Ok(())
+        super::cold::install(&module.py().get_type::<super::response::Response>())
     }
 }

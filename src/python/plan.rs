@@ -102,6 +102,11 @@ impl Plan {
         self.pick(py, worker_id, step).map(Next::Run)
     }
 
+    /// Whether the script chooses the scenarios, in code that may take time.
+    pub(crate) fn has_picker(&self) -> bool {
+        self.picker.is_some()
+    }
+
     fn pick(&self, py: Python<'_>, worker_id: i64, step: i64) -> PyResult<usize> {
         if let Some(picker) = &self.picker {
             let name = picker.bind(py).call1((worker_id, step))?;

@@ -48,7 +48,8 @@ pub(crate) struct Job {
     pub(crate) url: Arc<UrlEntry>,
     pub(crate) decompress: bool,
     pub(crate) deadlines: Deadlines,
-    began: Instant,
+    /// None before it is sent.
+    began: Option<Instant>,
     pub(crate) headers: Vec<(String, String)>,
     body: RequestBody,
     content_type: Option<&'static str>,
@@ -117,7 +118,7 @@ impl Job {
             url: spec.url,
             decompress: spec.decompress,
             deadlines: Deadlines::default(),
-            began: Instant::now(),
+            began: None,
             headers: spec.headers,
             body: spec.body,
             content_type: spec.content_type,
@@ -148,7 +149,7 @@ impl Job {
         let py = slf.py();
         let now = Instant::now();
         let checkout = slf.get().with_job(py, |job| {
-            job.began = now;
+            job.began = Some(now);
             let timeouts = job.options.timeouts;
             job.deadlines.total = timeouts.total.map(|total| now + total);
             job.deadlines.sock_read = timeouts.sock_read;
@@ -625,8 +626,8 @@ impl Job {
             }
             Some(None) => {
                 let made = slf.get().with_job(py, |job| {
-                    job.engine
-                        .record_failure(py, &job.url, &job.method, job.began);
+                    let began = job.began.unwrap_or_else(Instant::now);
+                    job.engine.record_failure(py, &job.url, &job.method, began);
                     let headers = matches!(error, Error::BadResponse { .. }).then(|| {
                         response::sent_headers(
                             py,

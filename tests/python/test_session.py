@@ -14,7 +14,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from molotov import _errors, _fallback
+from molotov import _core, _errors, _fallback
 from molotov.session import (
     ClientSession,
     LoggedClientRequest,
@@ -190,7 +190,7 @@ def test_forgetting_await_is_an_attribute_error():
             with pytest.raises(AttributeError):
                 session.get(server.base + "/echo").json()
             async with session.get(server.base + "/echo") as response:
-                with pytest.raises(AttributeError, match="status_code"):
+                with pytest.raises(AttributeError, match="^'ClientResponse' object has no .*'status_code'"):
                     response.status_code  # noqa: B018
 
     served(check)
@@ -766,6 +766,15 @@ def test_errors_are_aiohttps(kind: str, details: dict[str, Any], classes: tuple[
     names = {base.__name__ for base in type(error).__mro__}
     assert set(classes) <= names
     assert text in str(error)
+
+
+def test_every_rare_attribute_has_its_place():
+    from molotov._response import ATTRIBUTES
+
+    installed = {
+        name for name, value in vars(_core.ClientResponse).items() if type(value).__name__ == "ColdAttribute"
+    }
+    assert installed == set(ATTRIBUTES)
 
 
 def test_plain_use_imports_no_aiohttp():
