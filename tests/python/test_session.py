@@ -190,7 +190,7 @@ def test_forgetting_await_is_an_attribute_error():
             with pytest.raises(AttributeError):
                 session.get(server.base + "/echo").json()
             async with session.get(server.base + "/echo") as response:
-                with pytest.raises(AttributeError, match="^'ClientResponse' object has no .*'status_code'"):
+                with pytest.raises(AttributeError, match="'ClientResponse' object has no attribute"):
                     response.status_code  # noqa: B018
 
     served(check)
