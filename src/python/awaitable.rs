@@ -157,7 +157,13 @@ impl Awaitable {
             (state.waiter.take(), std::mem::take(&mut state.callbacks))
         };
         if let Some(worker) = waiter {
-            Worker::step(worker.bind(py), None);
+            let worker = worker.bind(py);
+            let engine = &slf.get().engine;
+            if engine.may_step(py) {
+                Worker::step(worker, None);
+            } else if let Err(error) = engine.call_soon(worker, slf.as_any()) {
+                error.write_unraisable(py, Some(slf.as_any()));
+            }
         }
         for (callback, context) in callbacks {
             let called =

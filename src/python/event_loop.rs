@@ -52,6 +52,8 @@ pub(crate) struct LoopRefs {
 #[derive(Default)]
 struct EngineState {
     in_select: bool,
+    /// A worker's coroutine is being resumed right now.
+    in_step: bool,
     /// The current-task entry is removed once, when `select()` is left, rather than after each step.
     leave_pending: bool,
     scheduled: Option<Py<PyList>>,
@@ -201,12 +203,12 @@ impl Engine {
         let py = task.py();
         let refs = self.refs()?;
         if let Some(tasks) = &refs.current_tasks {
-            return tasks.bind(py).set_item(&refs.event_loop, task);
+            tasks.bind(py).set_item(&refs.event_loop, task)?;
+        } else {
+            refs.enter_task.bind(py).call1((&refs.event_loop, task))?;
         }
-        refs.enter_task
-            .bind(py)
-            .call1((&refs.event_loop, task))
-            .map(drop)
+        self.state.borrow_mut(py).in_step = true;
+        Ok(())
     }
 
     /// Ends [`Engine::enter_task`]. Inside `select()` nobody looks at the current task until the next
@@ -215,6 +217,7 @@ impl Engine {
     pub(crate) fn leave_task(&self, task: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = task.py();
         let refs = self.refs()?;
+        self.state.borrow_mut(py).in_step = false;
         let Some(tasks) = &refs.current_tasks else {
             return refs
                 .leave_task
@@ -230,6 +233,13 @@ impl Engine {
             }
         }
         tasks.bind(py).del_item(&refs.event_loop)
+    }
+
+    /// Whether a worker may be resumed in place: inside `select()` and not by another worker's step. An
+    /// asyncio task, or a worker, that is the cause keeps being the current task until it is done.
+    pub(crate) fn may_step(&self, py: Python<'_>) -> bool {
+        let state = self.state.borrow(py);
+        state.in_select && !state.in_step
     }
 
     /// Leaves `select()` soon when asyncio itself has got something to do since it was entered.
