@@ -217,7 +217,7 @@ async def broken():
 async def upload(session):
     # A task of its own feeds the body, and ends the worker's wait when the source breaks.
     try:
-        await session.post(URL, data=broken())
+        await session.post(URL + "/slow", data=broken())
     except Exception:
         mark("told")
 """
