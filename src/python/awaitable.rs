@@ -157,11 +157,11 @@ impl Awaitable {
             (state.waiter.take(), std::mem::take(&mut state.callbacks))
         };
         if let Some(worker) = waiter {
+            let worker = worker.bind(py);
             let engine = &slf.get().engine;
-            // What one worker does may end another one's wait: that one goes on when the first has paused.
-            if !engine.is_stepping(py) {
-                Worker::step(worker.bind(py), None);
-            } else if let Err(error) = engine.call_soon(worker.bind(py), slf.as_any()) {
+            if engine.may_step(py) {
+                Worker::step(worker, None);
+            } else if let Err(error) = engine.call_soon(worker, slf.as_any()) {
                 error.write_unraisable(py, Some(slf.as_any()));
             }
         }

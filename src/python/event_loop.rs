@@ -55,8 +55,8 @@ type TaskAddress = usize;
 #[derive(Default)]
 struct EngineState {
     in_select: bool,
-    /// A worker is being stepped.
-    stepping: bool,
+    /// A worker's coroutine is being resumed right now.
+    in_step: bool,
     /// The task whose entry as the current one was left in place: it is removed once, when `select()` is left,
     /// rather than after each step.
     left: Option<TaskAddress>,
@@ -206,21 +206,16 @@ impl Engine {
     pub(crate) fn enter_task(&self, task: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = task.py();
         let refs = self.refs()?;
-        let entered = {
-            let mut state = self.state.borrow_mut(py);
-            state.stepping = true;
-            state.left.take() == Some(task.as_ptr().addr())
-        };
+        let entered = self.state.borrow_mut(py).left.take() == Some(task.as_ptr().addr());
         if let Some(tasks) = &refs.current_tasks {
-            if entered {
-                return Ok(());
+            if !entered {
+                tasks.bind(py).set_item(&refs.event_loop, task)?;
             }
-            return tasks.bind(py).set_item(&refs.event_loop, task);
+        } else {
+            refs.enter_task.bind(py).call1((&refs.event_loop, task))?;
         }
-        refs.enter_task
-            .bind(py)
-            .call1((&refs.event_loop, task))
-            .map(drop)
+        self.state.borrow_mut(py).in_step = true;
+        Ok(())
     }
 
     /// Ends [`Engine::enter_task`]. Inside `select()` nobody looks at the current task until the next
@@ -231,7 +226,7 @@ impl Engine {
         let refs = self.refs()?;
         let in_select = {
             let mut state = self.state.borrow_mut(py);
-            state.stepping = false;
+            state.in_step = false;
             state.in_select
         };
         let Some(tasks) = &refs.current_tasks else {
@@ -248,10 +243,11 @@ impl Engine {
         tasks.bind(py).del_item(&refs.event_loop)
     }
 
-    /// Whether a worker is being stepped: another one must wait for its turn.
-    #[inline]
-    pub(crate) fn is_stepping(&self, py: Python<'_>) -> bool {
-        self.state.borrow(py).stepping
+    /// Whether a worker may be resumed in place: inside `select()` and not by another worker's step. An
+    /// asyncio task, or a worker, that is the cause keeps being the current task until it is done.
+    pub(crate) fn may_step(&self, py: Python<'_>) -> bool {
+        let state = self.state.borrow(py);
+        state.in_select && !state.in_step
     }
 
     /// Leaves `select()` soon when asyncio itself has got something to do since it was entered.

@@ -546,15 +546,11 @@ impl Job {
                 job.method = Method::known("GET");
                 job.body = RequestBody::None;
                 job.content_type = None;
+                // The script's own Content-Type stays, as with aiohttp; what frames a body must not.
                 job.headers.retain(|(name, _)| {
-                    ![
-                        "content-length",
-                        "content-type",
-                        "transfer-encoding",
-                        "content-encoding",
-                    ]
-                    .iter()
-                    .any(|dropped| name.eq_ignore_ascii_case(dropped))
+                    !["content-length", "transfer-encoding"]
+                        .iter()
+                        .any(|dropped| name.eq_ignore_ascii_case(dropped))
                 });
             }
             if url.origin != job.url.origin {

@@ -204,3 +204,24 @@ async def forget(session):
         outcome = running.finish()
     assert outcome.code == 0
     assert outcome.counts == (4, 0)
+
+
+def test_ending_the_wait_of_a_worker(tmp_path: Path, url: str) -> None:
+    """A task that ends the request a worker waits for stays the current task until it is done itself."""
+    body = """
+async def broken():
+    yield b"first"
+    raise ValueError("no more")
+
+@scenario()
+async def upload(session):
+    # A task of its own feeds the body, and ends the worker's wait when the source breaks.
+    try:
+        await session.post(URL + "/slow", data=broken())
+    except Exception:
+        mark("told")
+"""
+    outcome = run(tmp_path, body, "-r", "3", url=url)
+    assert outcome.counts == (3, 0), outcome.out
+    assert outcome.marked("told") == 3
+    assert "Exception in callback" not in outcome.err, outcome.err
