@@ -57,6 +57,36 @@ pub enum Error {
         /// The attempts in asyncio's words, such as `Connect call failed ('127.0.0.1', 80)`.
         detail: String,
     },
+    /// The proxy did not accept the connection.
+    #[error("cannot connect to the proxy {host}:{port}: {detail}")]
+    Proxy {
+        /// Host of the proxy.
+        host: String,
+        /// Port of the proxy.
+        port: u16,
+        /// Whether the proxy itself speaks TLS.
+        tls: bool,
+        /// The last attempt's error.
+        source: Arc<io::Error>,
+        /// As in [`Error::Connect`].
+        detail: String,
+    },
+    /// The proxy does not open a tunnel: its answer to CONNECT is not 200.
+    #[error("the proxy answered {status} to CONNECT")]
+    ProxyRefused {
+        /// The status of the answer.
+        status: u16,
+        /// The head of the answer as it came.
+        head: Arc<[u8]>,
+    },
+    /// The local socket does not accept the connection.
+    #[error("cannot connect to {path}: {source}")]
+    Unix {
+        /// The socket's path.
+        path: String,
+        /// What the system says.
+        source: Arc<io::Error>,
+    },
     /// The TLS handshake failed.
     #[error("TLS with {host}:{port}: {message}")]
     Tls {

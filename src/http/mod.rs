@@ -6,7 +6,9 @@
 //! | file | owns |
 //! |---|---|
 //! | [`target`] | a URL taken apart into host, port and request target |
-//! | [`connect`] | name resolution and the race of addresses to a [`transport::Transport`] |
+//! | [`resolve`] | the addresses of a host, and their memory |
+//! | [`connect`] | the race of addresses to a [`transport::Transport`], and the way through a proxy |
+//! | [`proxy`] | what a proxy is told and what it answers |
 //! | [`tls`] | what is accepted as a server certificate |
 //! | [`transport`] | one plain or encrypted socket, read and written without blocking |
 //! | [`encode`] | the request head |
@@ -25,6 +27,8 @@ pub mod content_encoding;
 pub mod cookie;
 pub mod encode;
 pub mod error;
+pub mod proxy;
+pub mod resolve;
 mod scan;
 mod set_cookie;
 pub mod target;

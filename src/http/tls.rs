@@ -18,8 +18,8 @@ use rustls::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_name,
     },
-    crypto::{CryptoProvider, ring},
-    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+    crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
     server::ParsedCertificate,
 };
 use sha2::{Digest, Sha256};
@@ -32,18 +32,31 @@ pub enum Verify {
     System,
     /// Anybody.
     None,
-    /// These certificates only, in PEM; a server's own certificate may be among them.
+    /// These certificates only, in PEM; a server's own certificate may be among them. Without any, nobody.
     CaPem(Vec<u8>),
+    /// The system's authorities and these.
+    SystemAndPem(Vec<u8>),
 }
 
-/// The oldest protocol version to speak.
+/// The protocol versions to speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum MinimumVersion {
-    /// TLS 1.2, which is also the oldest there is here.
+pub enum Versions {
+    /// TLS 1.2, the oldest there is here, and TLS 1.3.
     #[default]
+    Both,
+    /// TLS 1.2 only.
     Tls12,
-    /// TLS 1.3.
+    /// TLS 1.3 only.
     Tls13,
+}
+
+/// What to show a server that asks who we are.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// The certificate and those between it and the authority, in PEM.
+    pub certificates_pem: Vec<u8>,
+    /// Its private key in PEM, not encrypted.
+    pub key_pem: Vec<u8>,
 }
 
 /// How to speak TLS with a server.
@@ -53,8 +66,12 @@ pub struct TlsSettings {
     pub verify: Verify,
     /// Whether the certificate has to name the host. Means nothing when nobody is verified.
     pub check_hostname: bool,
-    /// The oldest protocol version to speak.
-    pub minimum_version: MinimumVersion,
+    /// The protocol versions to speak.
+    pub versions: Versions,
+    /// The application protocols to offer; `None`: those that the session speaks.
+    pub protocols: Option<Vec<Vec<u8>>>,
+    /// What to show a server that asks who we are.
+    pub identity: Option<Identity>,
     /// The SHA-256 digest that the server's certificate must have.
     pub fingerprint: Option<Vec<u8>>,
     /// The name to ask for and to check instead of the URL's host.
@@ -66,15 +83,17 @@ impl Default for TlsSettings {
         Self {
             verify: Verify::System,
             check_hostname: true,
-            minimum_version: MinimumVersion::Tls12,
+            versions: Versions::Both,
+            protocols: None,
+            identity: None,
             fingerprint: None,
             server_hostname: None,
         }
     }
 }
 
-/// The parts of the settings that a configuration depends on.
-type ConfigKey = (Verify, bool, MinimumVersion);
+/// What a configuration depends on: the settings without the parts of single connections, and the protocols.
+type ConfigKey = (TlsSettings, Vec<Vec<u8>>);
 
 static CONFIGS: OnceLock<Mutex<HashMap<ConfigKey, Arc<ClientConfig>>>> = OnceLock::new();
 
@@ -91,13 +110,19 @@ impl TlsSettings {
     /// The rustls configuration, made once per process for equal settings.
     ///
     /// # Errors
-    /// What is wrong with the certificates to trust.
-    pub fn client_config(&self) -> Result<Arc<ClientConfig>, String> {
-        let key = (
-            self.verify.clone(),
-            self.check_hostname,
-            self.minimum_version,
-        );
+    /// What is wrong with the certificates to trust or the identity to show.
+    pub fn client_config(&self, http2: bool) -> Result<Arc<ClientConfig>, String> {
+        let protocols = match &self.protocols {
+            Some(protocols) => protocols.clone(),
+            None if http2 => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            None => vec![b"http/1.1".to_vec()],
+        };
+        let shared = Self {
+            fingerprint: None,
+            server_hostname: None,
+            ..self.clone()
+        };
+        let key = (shared, protocols);
         // A poisoned lock still guards a usable map: entries are complete when they are inserted.
         let mut configs = CONFIGS
             .get_or_init(Mutex::default)
@@ -106,41 +131,57 @@ impl TlsSettings {
         if let Some(config) = configs.get(&key) {
             return Ok(Arc::clone(config));
         }
-        let config = Arc::new(self.build()?);
+        let config = Arc::new(self.build(key.1.clone())?);
         configs.insert(key, Arc::clone(&config));
         Ok(config)
     }
 
-    fn build(&self) -> Result<ClientConfig, String> {
+    fn build(&self, protocols: Vec<Vec<u8>>) -> Result<ClientConfig, String> {
         let provider = Arc::new(ring::default_provider());
-        let versions: &[&rustls::SupportedProtocolVersion] = match self.minimum_version {
-            MinimumVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
-            MinimumVersion::Tls13 => &[&rustls::version::TLS13],
+        let versions: &[&rustls::SupportedProtocolVersion] = match self.versions {
+            Versions::Both => &[&rustls::version::TLS13, &rustls::version::TLS12],
+            Versions::Tls12 => &[&rustls::version::TLS12],
+            Versions::Tls13 => &[&rustls::version::TLS13],
         };
         let verifier: Arc<dyn ServerCertVerifier> = match &self.verify {
             Verify::None => Arc::new(Anybody {
                 provider: Arc::clone(&provider),
             }),
-            Verify::System => {
-                let found = rustls_native_certs::load_native_certs();
-                Arc::new(Trusted::new(found.certs, self.check_hostname, &provider)?)
-            }
-            Verify::CaPem(pem) => {
-                let certificates = CertificateDer::pem_slice_iter(pem)
-                    .collect::<Result<Vec<_>, _>>()
-                    .map_err(|error| format!("certificates to trust: {error}"))?;
-                Arc::new(Trusted::new(certificates, self.check_hostname, &provider)?)
-            }
+            Verify::System => self.trusting(Vec::new(), true, &provider)?,
+            Verify::CaPem(pem) => self.trusting(certificates(pem)?, false, &provider)?,
+            Verify::SystemAndPem(pem) => self.trusting(certificates(pem)?, true, &provider)?,
         };
-        let mut config = ClientConfig::builder_with_provider(provider)
+        let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
             .map_err(|error| error.to_string())?
             .dangerous()
-            .with_custom_certificate_verifier(verifier)
-            .with_no_client_auth();
+            .with_custom_certificate_verifier(verifier);
+        let mut config = match &self.identity {
+            None => builder.with_no_client_auth(),
+            Some(identity) => builder
+                .with_client_auth_cert(certificates(&identity.certificates_pem)?, identity.key()?)
+                .map_err(|error| format!("client certificate: {error}"))?,
+        };
         config.resumption = Resumption::disabled();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = protocols;
         Ok(config)
+    }
+
+    fn trusting(
+        &self,
+        mut certificates: Vec<CertificateDer<'static>>,
+        system: bool,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Arc<dyn ServerCertVerifier>, String> {
+        if system {
+            certificates.extend(rustls_native_certs::load_native_certs().certs);
+        } else if certificates.is_empty() {
+            return Ok(Arc::new(Nobody {
+                provider: Arc::clone(provider),
+            }));
+        }
+        let trusted = Trusted::new(certificates, self.check_hostname, provider)?;
+        Ok(Arc::new(trusted))
     }
 
     /// The digest of `certificate` when it is not the pinned one.
@@ -149,6 +190,88 @@ impl TlsSettings {
         let got = Sha256::digest(certificate).to_vec();
         (*expected != got).then(|| (expected.clone(), got))
     }
+}
+
+impl Identity {
+    /// Whether rustls can use it: `Err` tells why not.
+    ///
+    /// # Errors
+    /// What is wrong with the certificate or the key.
+    pub fn check(&self) -> Result<(), String> {
+        let settings = TlsSettings {
+            identity: Some(self.clone()),
+            ..TlsSettings::unverified()
+        };
+        settings.client_config(false).map(|_| ())
+    }
+
+    fn key(&self) -> Result<PrivateKeyDer<'static>, String> {
+        PrivateKeyDer::from_pem_slice(&self.key_pem)
+            .map_err(|error| format!("client certificate: its key: {error}"))
+    }
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| format!("certificates to trust: {error}"))
+}
+
+/// Accepts no certificate: a context into which no authority was loaded.
+#[derive(Debug)]
+struct Nobody {
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Nobody {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _stapled: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Err(unknown(certificate, intermediates))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+/// The refusal of a certificate that no trusted authority vouches for, as OpenSSL tells them apart.
+fn unknown(
+    certificate: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+) -> rustls::Error {
+    if intermediates.is_empty() && is_self_signed(certificate) {
+        let cause = rustls::OtherError(Arc::new(SelfSigned));
+        return CertificateError::Other(cause).into();
+    }
+    CertificateError::UnknownIssuer.into()
 }
 
 /// Accepts every certificate without a look, even one that cannot be parsed.
@@ -313,8 +436,7 @@ impl ServerCertVerifier for Trusted {
                 {
                     // The usual cause in a test environment, and OpenSSL names it.
                     if intermediates.is_empty() && is_self_signed(certificate) {
-                        let cause = rustls::OtherError(Arc::new(SelfSigned));
-                        return Err(CertificateError::Other(cause).into());
+                        return Err(unknown(certificate, intermediates));
                     }
                     return Err(error);
                 }

@@ -6,7 +6,9 @@
 use super::arguments::Method;
 use super::response::Response;
 use super::urls::UrlEntry;
+use crate::http::codec;
 use crate::http::error::{Error, TimeoutKind};
+use crate::http::proxy::Proxy;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use std::io;
@@ -41,7 +43,45 @@ pub(crate) fn of(
     method: &Method,
     sent_headers: Option<Bound<'_, PyList>>,
 ) -> PyErr {
-    build(py, error, url, method, sent_headers).unwrap_or_else(|error| error)
+    of_request(py, error, url, method, sent_headers, false)
+}
+
+/// The same for a request with `ssl=False`, which connection errors show.
+pub(crate) fn of_request(
+    py: Python<'_>,
+    error: Error,
+    url: &UrlEntry,
+    method: &Method,
+    sent_headers: Option<Bound<'_, PyList>>,
+    unverified: bool,
+) -> PyErr {
+    build(py, error, url, method, sent_headers, unverified).unwrap_or_else(|error| error)
+}
+
+/// `ClientHttpProxyError`, with the CONNECT request that was refused.
+pub(crate) fn of_proxy(py: Python<'_>, error: Error, url: &UrlEntry, proxy: &Proxy) -> PyErr {
+    let Error::ProxyRefused { status, head } = error else {
+        return of(py, error, url, &Method::known("CONNECT"), None);
+    };
+    let details = PyDict::new(py);
+    let filled = || -> PyResult<()> {
+        let latin1 = |bytes: &[u8]| bytes.iter().copied().map(char::from).collect::<String>();
+        let received: Vec<(String, String)> = codec::headers(&head)
+            .into_iter()
+            .map(|(name, value)| (latin1(name), latin1(value)))
+            .collect();
+        details.set_item("url", &*url.text)?;
+        details.set_item("real_url", &proxy.url)?;
+        details.set_item("method", "CONNECT")?;
+        details.set_item("headers", proxy.headers.clone())?;
+        details.set_item("status", status)?;
+        details.set_item("message", latin1(codec::reason(&head)))?;
+        details.set_item("response_headers", received)
+    };
+    match filled() {
+        Ok(()) => make(py, "proxy_refused", &details),
+        Err(error) => error,
+    }
 }
 
 fn build(
@@ -50,6 +90,7 @@ fn build(
     url: &UrlEntry,
     method: &Method,
     sent_headers: Option<Bound<'_, PyList>>,
+    unverified: bool,
 ) -> PyResult<PyErr> {
     let details = PyDict::new(py);
     details.set_item("url", &*url.text)?;
@@ -57,7 +98,38 @@ fn build(
     details.set_item("is_ssl", url.target.tls)?;
     details.set_item("host", &url.target.host)?;
     details.set_item("port", url.target.port)?;
+    if unverified {
+        details.set_item("ssl", false)?;
+    }
+    // Behind a proxy these are not always the URL's.
+    if let Error::Dns { host, port, .. } | Error::Connect { host, port, .. } = &error {
+        details.set_item("host", host)?;
+        details.set_item("port", port)?;
+    }
     let kind = match error {
+        Error::Proxy {
+            host,
+            port,
+            tls,
+            source,
+            detail,
+        } => {
+            details.set_item("host", host)?;
+            details.set_item("port", port)?;
+            details.set_item("is_ssl", tls)?;
+            put_os_error(&details, &source)?;
+            details.set_item("detail", detail)?;
+            "proxy"
+        }
+        Error::ProxyRefused { status, .. } => {
+            details.set_item("status", status)?;
+            "proxy_refused"
+        }
+        Error::Unix { path, source } => {
+            details.set_item("path", path)?;
+            put_os_error(&details, &source)?;
+            "unix"
+        }
         Error::Dns { source, .. } => {
             details.set_item("strerror", source.to_string())?;
             "dns"
@@ -68,10 +140,13 @@ fn build(
             "connect"
         }
         Error::Tls {
+            host,
+            port,
             message,
             certificate,
-            ..
         } => {
+            details.set_item("host", host)?;
+            details.set_item("port", port)?;
             details.set_item("message", message)?;
             if certificate {
                 "tls_certificate"
@@ -79,7 +154,14 @@ fn build(
                 "tls"
             }
         }
-        Error::Fingerprint { expected, got, .. } => {
+        Error::Fingerprint {
+            host,
+            port,
+            expected,
+            got,
+        } => {
+            details.set_item("host", host)?;
+            details.set_item("port", port)?;
             details.set_item("expected", PyBytes::new(py, &expected))?;
             details.set_item("got", PyBytes::new(py, &got))?;
             "fingerprint"
@@ -108,6 +190,15 @@ fn build(
         }
     };
     Ok(make(py, kind, &details))
+}
+
+/// `ClientConnectionError("Connector is closed.")`: the wait for a connection is in vain.
+pub(crate) fn connector_closed(py: Python<'_>) -> PyErr {
+    let details = PyDict::new(py);
+    match details.set_item("message", "Connector is closed.") {
+        Ok(()) => make(py, "connection_closed", &details),
+        Err(error) => error,
+    }
 }
 
 /// `ClientConnectionError("Connection closed")`: a body was asked for that nobody had read in time.

@@ -14,7 +14,7 @@ use super::response::{self, Response};
 use super::session::Session;
 use super::urls::{self, UrlEntry};
 use crate::http::codec;
-use crate::http::connect::{self, ConnectTimeouts, Endpoint};
+use crate::http::connect::{Dialer, Endpoint, Route};
 use crate::http::encode;
 use crate::http::error::{Error, TimeoutKind};
 use crate::http::tls::TlsSettings;
@@ -56,6 +56,10 @@ pub(crate) struct Job {
     options: Options,
     pool: Arc<Pool>,
     key: Key,
+    /// A proxy is told the whole URL.
+    absolute: bool,
+    /// The body waits for an interim response.
+    expect: bool,
     place: Place,
     /// One more try on a fresh connection has been made.
     resent: bool,
@@ -95,6 +99,9 @@ pub(crate) struct Spec {
     pub(crate) authorization: Option<String>,
     pub(crate) options: Options,
     pub(crate) tls: u32,
+    pub(crate) route: u32,
+    pub(crate) absolute: bool,
+    pub(crate) expect: bool,
     pub(crate) decompress: bool,
 }
 
@@ -109,6 +116,7 @@ impl Job {
         let key = Key {
             origin: spec.url.origin,
             tls: spec.tls,
+            route: spec.route,
         };
         let job = Self {
             session: session.clone().unbind(),
@@ -125,6 +133,8 @@ impl Job {
             options: spec.options,
             pool: Arc::clone(pool),
             key,
+            absolute: spec.absolute,
+            expect: spec.expect,
             place: Place::Unsent,
             resent: false,
             history: Vec::new(),
@@ -153,7 +163,7 @@ impl Job {
             job.deadlines.total = timeouts.total.map(|total| now + total);
             job.deadlines.sock_read = timeouts.sock_read;
             (
-                job.session.get().is_closed(py),
+                job.session.get().is_closed(py) || job.pool.is_closed(py),
                 Arc::clone(&job.pool),
                 job.key,
             )
@@ -197,14 +207,18 @@ impl Job {
             if !job.streamed.is_empty() {
                 connection.write(py, &std::mem::take(&mut job.streamed));
             }
-            if let Some(waiter) = job.drain.take() {
-                connection.when_sent(waiter.bind(py));
-            }
+            let sent = job
+                .drain
+                .take()
+                .filter(|waiter| !connection.when_sent(waiter.bind(py)));
             job.place = Place::On(Arc::clone(&connection));
-            Ok(())
+            Ok(sent)
         });
         match rendered {
-            Some(Ok(())) => {}
+            Some(Ok(None)) => {}
+            Some(Ok(Some(waiter))) => {
+                Awaitable::resolve(waiter.bind(py), Outcome::Value(py.None()));
+            }
             // Given up meanwhile: the connection is as good as before.
             None => connection.pool.put_back(py, &connection),
             Some(Err(error)) => {
@@ -259,40 +273,38 @@ impl Job {
         }
     }
 
+    /// Opens a connection whose place in the pool is counted already.
     fn open(slf: &Bound<'_, Awaitable>) {
         let py = slf.py();
-        let parts = slf.get().with_job(py, |job| {
+        let opening = slf.get().with_job(py, |job| {
             let target = &job.url.target;
             let endpoint = Endpoint {
                 host: target.host.clone(),
                 port: target.port,
                 tls: target.tls,
             };
-            let tls = job.session.get().tls(py, job.key.tls);
-            let limit = job.connect_limit();
-            (
+            Opening {
                 endpoint,
-                tls,
-                limit,
-                job.options.timeouts.sock_connect,
-                Arc::clone(&job.engine),
-                Arc::clone(&job.pool),
-                job.key,
-            )
+                tls: job.pool.ways.tls(py, job.key.tls),
+                route: job.pool.ways.route(py, job.key.route),
+                engine: Arc::clone(&job.engine),
+                sock_connect: job.options.timeouts.sock_connect,
+                limit: job.connect_limit(),
+                place: CountedPlace {
+                    pool: Arc::clone(&job.pool),
+                    key: job.key,
+                    kept: false,
+                },
+            }
         });
-        let Some((endpoint, tls, limit, sock_connect, engine, pool, key)) = parts else {
+        let Some(opening) = opening else {
             return;
         };
         let request = slf.clone().unbind();
-        let runtime = engine.handle.clone();
+        let runtime = opening.engine.handle.clone();
         let task = runtime.spawn(async move {
-            // Gives the place in the pool back when the request is cancelled while it connects.
-            let place = CountedPlace {
-                pool: Arc::clone(&pool),
-                key,
-                kept: false,
-            };
-            let opened = open_transport(&endpoint, &tls, &engine, sock_connect, limit).await;
+            let opened = opening.transport().await;
+            let Opening { engine, place, .. } = opening;
             Python::attach(|py| Job::opened(request.bind(py), opened, engine, place));
         });
         let abort = task.abort_handle();
@@ -336,7 +348,11 @@ impl Job {
         let session = self.session.get();
         wire.extend_from_slice(self.method.as_str().as_bytes());
         wire.push(b' ');
-        wire.extend_from_slice(target.path_and_query.as_bytes());
+        wire.extend_from_slice(if self.absolute {
+            self.url.text.as_bytes()
+        } else {
+            target.path_and_query.as_bytes()
+        });
         wire.extend_from_slice(b" HTTP/1.1\r\n");
         let given = |name: &str| {
             self.headers
@@ -397,10 +413,20 @@ impl Job {
             put(wire, "Content-Type", content_type);
         }
         wire.extend_from_slice(b"\r\n");
-        if let RequestBody::Bytes(bytes) = &self.body {
+        if let RequestBody::Bytes(bytes) = &self.body
+            && !self.expect
+        {
             wire.extend_from_slice(bytes);
         }
         Ok(cookies)
+    }
+
+    /// The body that is to be sent when the server asks for it; `None` when nothing waits for that.
+    pub(crate) fn held_body(&self) -> Option<Vec<u8>> {
+        self.expect.then(|| match &self.body {
+            RequestBody::Bytes(bytes) => bytes.clone(),
+            RequestBody::None | RequestBody::Streamed => Vec::new(),
+        })
     }
 
     fn is_given(&self, name: &str) -> bool {
@@ -572,6 +598,7 @@ impl Job {
                 job.key = Key {
                     origin: url.origin,
                     tls: if secure { job.key.tls.max(1) } else { 0 },
+                    route: job.key.route,
                 };
             }
             job.url = url;
@@ -624,32 +651,42 @@ impl Job {
                 Self::proceed_at(slf, pool.checkout(slf, key, now, true), now);
             }
             Some(None) => {
-                let made = slf.get().with_job(py, |job| {
-                    job.engine
-                        .record_failure(py, &job.url, &job.method, job.began);
-                    let headers = matches!(error, Error::BadResponse { .. }).then(|| {
-                        response::sent_headers(
-                            py,
-                            job.session.get(),
-                            &job.url,
-                            &job.headers,
-                            &job.added(py),
-                        )
-                    });
-                    errors::of(
-                        py,
-                        error,
-                        &job.url,
-                        &job.method,
-                        headers.and_then(Result::ok),
-                    )
-                });
+                let made = slf.get().with_job(py, |job| job.exception(py, error));
                 if let Some(error) = made {
                     Awaitable::resolve(slf, Outcome::Error(error));
                 }
             }
             None => {}
         }
+    }
+
+    /// What the script gets for a failed exchange, which is counted.
+    fn exception(&self, py: Python<'_>, error: Error) -> PyErr {
+        self.engine
+            .record_failure(py, &self.url, &self.method, self.began);
+        if matches!(error, Error::ProxyRefused { .. })
+            && let Route::Proxy(proxy) = &*self.pool.ways.route(py, self.key.route)
+        {
+            return errors::of_proxy(py, error, &self.url, proxy);
+        }
+        let headers = matches!(error, Error::BadResponse { .. }).then(|| {
+            response::sent_headers(
+                py,
+                self.session.get(),
+                &self.url,
+                &self.headers,
+                &self.added(py),
+            )
+        });
+        let unverified = self.options.unverified;
+        errors::of_request(
+            py,
+            error,
+            &self.url,
+            &self.method,
+            headers.and_then(Result::ok),
+            unverified,
+        )
     }
 
     /// Appends to the body of a streamed request. False when `drain` should wait before it gives more.
@@ -747,24 +784,35 @@ fn put(wire: &mut Vec<u8>, name: &str, value: &str) {
     wire.extend_from_slice(b"\r\n");
 }
 
-async fn open_transport(
-    endpoint: &Endpoint,
-    tls: &TlsSettings,
-    engine: &Engine,
+/// A connection that is being opened for a request.
+struct Opening {
+    endpoint: Endpoint,
+    tls: TlsSettings,
+    route: Arc<Route>,
+    engine: Arc<Engine>,
     sock_connect: Option<Duration>,
     limit: Option<(Instant, TimeoutKind)>,
-) -> Result<Transport, Error> {
-    let opening = connect::connect(
-        endpoint,
-        tls,
-        &engine.resolver,
-        ConnectTimeouts { sock_connect },
-    );
-    match limit {
-        None => opening.await,
-        Some((due, kind)) => match tokio::time::timeout_at(due.into(), opening).await {
-            Ok(opened) => opened,
-            Err(_) => Err(Error::Timeout(kind)),
-        },
+    /// Is given back when the request is cancelled while it connects.
+    place: CountedPlace,
+}
+
+impl Opening {
+    async fn transport(&self) -> Result<Transport, Error> {
+        let dialer = Dialer {
+            resolver: &self.engine.resolver,
+            network: &self.place.pool.ways.network,
+            tls: &self.tls,
+            route: &self.route,
+            http2: false,
+            sock_connect: self.sock_connect,
+        };
+        let opening = dialer.connect(&self.endpoint);
+        match self.limit {
+            None => opening.await,
+            Some((due, kind)) => match tokio::time::timeout_at(due.into(), opening).await {
+                Ok(opened) => opened,
+                Err(_) => Err(Error::Timeout(kind)),
+            },
+        }
     }
 }
