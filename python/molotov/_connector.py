@@ -161,12 +161,12 @@ def native(connector: Any, settings: Settings, tls: Any) -> _core.Connector:
 
 def _close_along(connector: Any, made: _core.Connector) -> None:
     """Close the native connections when the script closes its connector."""
+    kind = type(connector)
     weak = weakref.ref(connector)
 
     def close(*arguments: Any, **named: Any) -> Any:
         made.close()
-        this = weak()
-        return type(this).close(this, *arguments, **named)
+        return kind.close(weak(), *arguments, **named)
 
     connector.close = close
 

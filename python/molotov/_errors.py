@@ -153,11 +153,11 @@ def _proxy_refused(details: dict[str, Any]) -> BaseException:
 
 
 def _unix(details: dict[str, Any]) -> BaseException:
-    import aiohttp
+    from aiohttp.client_exceptions import UnixClientConnectorError
 
     number = details.get("errno")
     cause = OSError(number, os.strerror(number) if number else details.get("strerror", ""))
-    made = aiohttp.UnixClientConnectorError(details["path"], _key(details), cause)
+    made = UnixClientConnectorError(details["path"], _key(details), cause)
     made.__cause__ = cause
     return made
 

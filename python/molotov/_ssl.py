@@ -13,7 +13,7 @@ import ssl as ssl_module
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 __all__ = ["Unreadable", "merge", "read", "watch"]
@@ -54,12 +54,12 @@ def watch() -> None:
     if getattr(ssl_module.SSLContext, "_molotov_watched", False):
         return
     for name, what in _UNREADABLE_CALLS.items():
-        _follow(name, lambda noted, arguments, what=what: setattr(noted, "unreadable", what))
+        _follow(name, partial(_note_unreadable, what))
     _follow("load_cert_chain", _note_identity)
     _follow("set_alpn_protocols", _note_protocols)
     _follow("load_verify_locations", _note_locations)
     for name in ("load_default_certs", "set_default_verify_paths"):
-        _follow(name, lambda noted, arguments: setattr(noted, "system", True))
+        _follow(name, _note_system)
     ssl_module.SSLContext._molotov_watched = True  # type: ignore[attr-defined]
 
 
@@ -86,6 +86,14 @@ _ARGUMENTS = {
     "set_alpn_protocols": ("alpn_protocols",),
     "load_verify_locations": ("cafile", "capath", "cadata"),
 }
+
+
+def _note_unreadable(what: str, noted: _Noted, arguments: dict[str, Any]) -> None:
+    noted.unreadable = what
+
+
+def _note_system(noted: _Noted, arguments: dict[str, Any]) -> None:
+    noted.system = True
 
 
 def _note_identity(noted: _Noted, arguments: dict[str, Any]) -> None:

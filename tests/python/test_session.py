@@ -14,6 +14,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp.client_exceptions import UnixClientConnectorError
 from molotov import _errors, _fallback
 from molotov.session import (
     ClientSession,
@@ -547,13 +548,15 @@ def test_what_cannot_be_native_is_served_by_aiohttp_and_said_once(arguments: Any
 
 def test_single_requests_go_to_aiohttp_and_share_cookies(caplog: Any):
     _fallback._announced.clear()
+    chosen = ssl.create_default_context()
+    chosen.set_ciphers("DEFAULT")
 
     async def check(server: Server) -> None:
         base = server.base.replace("127.0.0.1", "localhost")
         async with ClientSession() as session:
             await session.get(base + "/cookies?a=1")
             session.headers["X-Later"] = "1"
-            async with session.post(base + "/cookies?b=2", data=b"x", expect100=True) as response:
+            async with session.post(base + "/cookies?b=2", data=b"x", ssl=chosen) as response:
                 assert response.status == 200
             await session.get(base + "/echo")
         assert dict(server.seen[1]["headers"])["Cookie"] == "a=1"
@@ -561,7 +564,7 @@ def test_single_requests_go_to_aiohttp_and_share_cookies(caplog: Any):
         assert set(dict(server.seen[2]["headers"])["Cookie"].split("; ")) == {"a=1", "b=2"}
 
     served(check)
-    assert [r.getMessage() for r in caplog.records if "100-continue" in r.getMessage()]
+    assert [r.getMessage() for r in caplog.records if "its own ciphers" in r.getMessage()]
 
 
 def test_what_aiohttp_serves_is_counted_too():
@@ -604,7 +607,7 @@ def test_websockets_are_served_by_aiohttp():
     run(main())
 
 
-def test_a_unix_connector_is_served_by_aiohttp(tmp_path: Any):
+def test_a_unix_connector_reaches_its_socket(tmp_path: Any):
     from aiohttp import web
 
     async def main() -> None:
@@ -617,6 +620,12 @@ def test_a_unix_connector_is_served_by_aiohttp(tmp_path: Any):
         async with ClientSession(connector=aiohttp.UnixConnector(path)) as session:
             async with session.get("http://localhost/") as response:
                 assert await response.text() == "unix"
+            assert session._aiohttp_session is None
+        async with ClientSession(connector=aiohttp.UnixConnector(path + "-")) as session:
+            with pytest.raises(UnixClientConnectorError) as caught:
+                await session.get("http://localhost/")
+            assert (caught.value.path, caught.value.host) == (path + "-", "localhost")
+            assert isinstance(caught.value.os_error, FileNotFoundError)
         await runner.cleanup()
 
     run(main())
@@ -711,25 +720,6 @@ def test_tls_settings_are_honoured(certificates: Certificates):
             async with ClientSession(connector=aiohttp.TCPConnector(ssl=value)) as session:
                 assert (await session.get(url)).status == 200
                 assert session._aiohttp_session is None
-
-    with_tls(certificates, check)
-
-
-def test_a_client_certificate_goes_to_aiohttp(certificates: Certificates):
-    context = ssl.create_default_context(cafile=certificates.path("ca.pem"))
-    # CPython 3.13 is strict by default; the authority of these tests has no extensions.
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    context.load_cert_chain(certificates.path("server.pem"), certificates.path("server.key"))
-
-    async def check(url: str) -> None:
-        async with ClientSession() as session:
-            async with session.get(url, ssl=context) as response:
-                assert await response.text() == "secret"
-            assert session._aiohttp_session is not None
-        async with ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:
-            async with session.get(url) as response:
-                assert await response.text() == "secret"
-            assert session._foreign_reason == "an SSLContext with a client certificate"
 
     with_tls(certificates, check)
 
