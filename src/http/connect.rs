@@ -102,7 +102,7 @@ impl Dialer<'_> {
     /// The future does everything on the caller's runtime, and may be dropped at any point.
     ///
     /// # Errors
-    /// [`Error::Dns`], [`Error::Connect`], [`Error::Unix`], [`Error::Proxy`], [`Error::ProxyRefused`],
+    /// [`Error::Dns`], [`Error::Connect`], [`Error::Unix`], [`Error::Proxy`], [`Error::ProxyRefused`], [`Error::ProxyGarbage`],
     /// [`Error::Tls`], [`Error::Fingerprint`], what a proxy's answer can have wrong, or [`Error::Timeout`]
     /// with [`TimeoutKind::SockConnect`].
     pub async fn connect(&self, endpoint: &Endpoint) -> Result<Transport, Error> {
@@ -176,7 +176,12 @@ impl Dialer<'_> {
         if !endpoint.tls {
             return Ok(transport);
         }
-        Box::pin(proxy::open_tunnel(&mut transport, proxy, endpoint)).await?;
+        Box::pin(proxy::open_tunnel(&mut transport, proxy, endpoint))
+            .await
+            .map_err(|error| match error {
+                Error::BadResponse { message } => Error::ProxyGarbage { message },
+                other => other,
+            })?;
         let name = self.tls.server_hostname.as_deref();
         self.bounded(self.handshake(endpoint, name, transport, self.http2))
             .await

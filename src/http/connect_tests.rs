@@ -742,13 +742,13 @@ fn what_a_proxy_answers_is_told() {
     }
     assert!(matches!(
         ask(b"SSH-2.0-server\r\n"),
-        Error::BadResponse { .. }
+        Error::ProxyGarbage { .. }
     ));
     assert!(matches!(ask(b"HTTP/1.1 200"), Error::Disconnected));
     assert!(matches!(ask(b""), Error::Disconnected));
     assert!(matches!(
         ask(b"HTTP/1.1 200 OK\r\n\r\nsurprise"),
-        Error::BadResponse { .. }
+        Error::ProxyGarbage { .. }
     ));
     // After these the tunnel stands, and TLS finds nobody at its other end.
     assert!(matches!(

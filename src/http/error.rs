@@ -79,6 +79,12 @@ pub enum Error {
         /// The head of the answer as it came.
         head: Arc<[u8]>,
     },
+    /// The proxy's answer to CONNECT is not HTTP as we accept it.
+    #[error("the proxy's answer to CONNECT: {message}")]
+    ProxyGarbage {
+        /// The cause, in the words aiohttp uses for it.
+        message: String,
+    },
     /// The local socket does not accept the connection.
     #[error("cannot connect to {path}: {source}")]
     Unix {

@@ -58,28 +58,30 @@ pub(crate) fn of_request(
     build(py, error, url, method, sent_headers, unverified).unwrap_or_else(|error| error)
 }
 
-/// `ClientHttpProxyError`, with the CONNECT request that was refused.
+/// `ClientHttpProxyError`, or the error of an answer that is not HTTP, with the CONNECT request.
 pub(crate) fn of_proxy(py: Python<'_>, error: Error, url: &UrlEntry, proxy: &Proxy) -> PyErr {
-    let Error::ProxyRefused { status, head } = error else {
-        return of(py, error, url, &Method::known("CONNECT"), None);
-    };
     let details = PyDict::new(py);
-    let filled = || -> PyResult<()> {
-        let latin1 = |bytes: &[u8]| bytes.iter().copied().map(char::from).collect::<String>();
-        let received: Vec<(String, String)> = codec::headers(&head)
-            .into_iter()
-            .map(|(name, value)| (latin1(name), latin1(value)))
-            .collect();
+    let latin1 = |bytes: &[u8]| bytes.iter().copied().map(char::from).collect::<String>();
+    let filled = || -> PyResult<&str> {
         details.set_item("url", &*url.text)?;
         details.set_item("real_url", &proxy.url)?;
         details.set_item("method", "CONNECT")?;
         details.set_item("headers", proxy.headers.clone())?;
+        let Error::ProxyRefused { status, head } = error else {
+            details.set_item("message", error.to_string())?;
+            return Ok("bad_response");
+        };
+        let received: Vec<(String, String)> = codec::headers(&head)
+            .into_iter()
+            .map(|(name, value)| (latin1(name), latin1(value)))
+            .collect();
         details.set_item("status", status)?;
         details.set_item("message", latin1(codec::reason(&head)))?;
-        details.set_item("response_headers", received)
+        details.set_item("response_headers", received)?;
+        Ok("proxy_refused")
     };
     match filled() {
-        Ok(()) => make(py, "proxy_refused", &details),
+        Ok(kind) => make(py, kind, &details),
         Err(error) => error,
     }
 }
@@ -121,9 +123,14 @@ fn build(
             details.set_item("detail", detail)?;
             "proxy"
         }
+        // Told by `of_proxy`, which knows the proxy.
         Error::ProxyRefused { status, .. } => {
             details.set_item("status", status)?;
             "proxy_refused"
+        }
+        Error::ProxyGarbage { message } => {
+            details.set_item("message", message)?;
+            "bad_response"
         }
         Error::Unix { path, source } => {
             details.set_item("path", path)?;

@@ -664,8 +664,10 @@ impl Job {
     fn exception(&self, py: Python<'_>, error: Error) -> PyErr {
         self.engine
             .record_failure(py, &self.url, &self.method, self.began);
-        if matches!(error, Error::ProxyRefused { .. })
-            && let Route::Proxy(proxy) = &*self.pool.ways.route(py, self.key.route)
+        if matches!(
+            error,
+            Error::ProxyRefused { .. } | Error::ProxyGarbage { .. }
+        ) && let Route::Proxy(proxy) = &*self.pool.ways.route(py, self.key.route)
         {
             return errors::of_proxy(py, error, &self.url, proxy);
         }

@@ -15,6 +15,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp.client_exceptions import UnixClientConnectorError
+from certificates import Certificates
 from molotov import _errors, _fallback
 from molotov.session import (
     ClientSession,
@@ -629,44 +630,6 @@ def test_a_unix_connector_reaches_its_socket(tmp_path: Any):
         await runner.cleanup()
 
     run(main())
-
-
-class Certificates:
-    """A throw-away authority with a certificate for localhost and one for a client."""
-
-    def __init__(self, directory: Any) -> None:
-        self.directory = directory
-        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-        self._openssl(
-            "req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test authority"
-        )
-        self._openssl(
-            "req", *key[:-2], "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=localhost"
-        )
-        (directory / "san").write_text(
-            "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n"
-        )
-        self._openssl(
-            *("x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"),
-            *("-days", "2", "-extfile", "san", "-out", "server.pem"),
-        )
-
-    def _openssl(self, *arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=self.directory, check=True, capture_output=True)
-
-    def path(self, name: str) -> str:
-        return str(self.directory / name)
-
-    def server(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(self.path("server.pem"), self.path("server.key"))
-        return context
-
-    def fingerprint(self) -> bytes:
-        import hashlib
-
-        pem = (self.directory / "server.pem").read_text()
-        return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).digest()
 
 
 @pytest.fixture(scope="module")
