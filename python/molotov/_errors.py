@@ -123,7 +123,8 @@ def _connect(details: dict[str, Any]) -> BaseException:
     text = details.get("detail") or details.get("strerror") or (os.strerror(number) if number else "")
     if number in _NO_SOCKET:
         text = os.strerror(number)
-    cause = OSError(number, text)
+    # What asyncio has for a peer that leaves in the middle of a handshake.
+    cause = ConnectionResetError() if details.get("reset") else OSError(number, text)
     made = aiohttp.ClientConnectorError(_key(details), cause)
     made.__cause__ = cause
     return made

@@ -60,6 +60,7 @@ def watch() -> None:
     _follow("load_verify_locations", _note_locations)
     for name in ("load_default_certs", "set_default_verify_paths"):
         _follow(name, _note_system)
+    _follow_creation()
     ssl_module.SSLContext._molotov_watched = True  # type: ignore[attr-defined]
 
 
@@ -79,6 +80,18 @@ def _follow(name: str, note: Callable[[_Noted, dict[str, Any]], None]) -> None:
         return done
 
     setattr(ssl_module.SSLContext, name, noting)
+
+
+def _follow_creation() -> None:
+    """Note new contexts: one that nothing was loaded into trusts nobody."""
+    original = ssl_module.SSLContext.__new__
+
+    def new(cls: type[ssl_module.SSLContext], *arguments: Any, **named: Any) -> ssl_module.SSLContext:
+        made: ssl_module.SSLContext = original(cls, *arguments, **named)
+        _notes[made] = _Noted()
+        return made
+
+    ssl_module.SSLContext.__new__ = new  # type: ignore[method-assign,assignment]
 
 
 _ARGUMENTS = {

@@ -243,12 +243,18 @@ impl Dialer<'_> {
         let transport = Transport::Tls(Box::new(shaken));
         match self.tls.wrong_fingerprint(transport.peer_certificate()) {
             None => Ok(transport),
-            Some((expected, got)) => Err(Error::Fingerprint {
-                host: endpoint.host.clone(),
-                port: endpoint.port,
-                expected,
-                got,
-            }),
+            Some((expected, got)) => {
+                // As aiohttp has it: whom the socket is connected to.
+                let peer = transport.peer_addr();
+                Err(Error::Fingerprint {
+                    host: peer
+                        .as_ref()
+                        .map_or_else(|_| endpoint.host.clone(), |peer| peer.ip().to_string()),
+                    port: peer.map_or(endpoint.port, |peer| peer.port()),
+                    expected,
+                    got,
+                })
+            }
         }
     }
 }

@@ -108,9 +108,9 @@ pub enum Error {
     /// The server's certificate is not the pinned one.
     #[error("the certificate of {host}:{port} does not have the expected fingerprint")]
     Fingerprint {
-        /// Host as in the URL.
+        /// Address of the peer.
         host: String,
-        /// Port of the URL.
+        /// Port of the peer.
         port: u16,
         /// The pinned SHA-256 digest.
         expected: Vec<u8>,

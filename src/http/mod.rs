@@ -9,7 +9,7 @@
 //! | [`resolve`] | the addresses of a host, and their memory |
 //! | [`connect`] | the race of addresses to a [`transport::Transport`], and the way through a proxy |
 //! | [`proxy`] | what a proxy is told and what it answers |
-//! | [`tls`] | what is accepted as a server certificate |
+//! | [`tls`] | what is accepted as a server certificate; `certificate` reads what rustls does not |
 //! | [`transport`] | one plain or encrypted socket, read and written without blocking |
 //! | [`encode`] | the request head |
 //! | [`codec`] | the response head; `scan` is its careful half |
@@ -21,6 +21,7 @@
 //! Where RFC 9110 and 9112 leave a choice, the choice is aiohttp's, as the scripts were written against it.
 
 pub mod body;
+mod certificate;
 pub mod codec;
 pub mod connect;
 pub mod content_encoding;

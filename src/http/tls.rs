@@ -24,6 +24,8 @@ use rustls::{
 };
 use sha2::{Digest, Sha256};
 
+use super::certificate;
+
 /// Whom to trust.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub enum Verify {
@@ -217,6 +219,11 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
         .map_err(|error| format!("certificates to trust: {error}"))
 }
 
+/// Whether a certificate without alternative names is for this host by its common name.
+fn is_named(certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> bool {
+    matches!(name, ServerName::DnsName(host) if certificate::is_commonly_named(certificate, host.as_ref()))
+}
+
 /// Accepts no certificate: a context into which no authority was loaded.
 #[derive(Debug)]
 struct Nobody {
@@ -267,7 +274,7 @@ fn unknown(
     certificate: &CertificateDer<'_>,
     intermediates: &[CertificateDer<'_>],
 ) -> rustls::Error {
-    if intermediates.is_empty() && is_self_signed(certificate) {
+    if intermediates.is_empty() && certificate::is_self_signed(certificate) {
         let cause = rustls::OtherError(Arc::new(SelfSigned));
         return CertificateError::Other(cause).into();
     }
@@ -322,53 +329,8 @@ impl ServerCertVerifier for Anybody {
 #[error("self-signed certificate")]
 struct SelfSigned;
 
-/// Whether a certificate names itself as its issuer (RFC 5280 section 4.1); `false` for what is no certificate.
-fn is_self_signed(certificate: &[u8]) -> bool {
-    let names = || {
-        let (_, certificate, _) = element(certificate)?;
-        let (_, to_be_signed, _) = element(certificate)?;
-        let (tag, _, after_version) = element(to_be_signed)?;
-        // The version is optional: without it, this was the serial number.
-        let at_serial = if tag == 0xa0 {
-            after_version
-        } else {
-            to_be_signed
-        };
-        let (_, _, at_algorithm) = element(at_serial)?;
-        let (_, _, at_issuer) = element(at_algorithm)?;
-        let (_, issuer, at_validity) = element(at_issuer)?;
-        let (_, _, at_subject) = element(at_validity)?;
-        let (_, subject, _) = element(at_subject)?;
-        Some(issuer == subject)
-    };
-    names().unwrap_or(false)
-}
-
-/// The DER element that `bytes` starts with: tag, content, and what follows.
-fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (&tag, rest) = bytes.split_first()?;
-    let (&first, rest) = rest.split_first()?;
-    let (length, rest) = if first < 0x80 {
-        (usize::from(first), rest)
-    } else {
-        // Longer lengths come in that many bytes; certificates are far below 16 MiB.
-        let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-        if digits.len() > 3 {
-            return None;
-        }
-        (
-            digits
-                .iter()
-                .fold(0, |length, &digit| length << 8 | usize::from(digit)),
-            rest,
-        )
-    };
-    let (content, rest) = rest.split_at_checked(length)?;
-    Some((tag, content, rest))
-}
-
-/// webpki's verdict, but for two things OpenSSL allows: a server certificate that is itself among the trusted
-/// ones (self-signed test servers), and names that do not matter.
+/// webpki's verdict, but for three things OpenSSL allows: a server certificate that is itself among the trusted
+/// ones (self-signed test servers), common names, and names that do not matter.
 #[derive(Debug)]
 struct Trusted {
     inner: Arc<WebPkiServerVerifier>,
@@ -396,8 +358,9 @@ impl Trusted {
     }
 }
 
-impl ServerCertVerifier for Trusted {
-    fn verify_server_cert(
+impl Trusted {
+    /// The verdict at a time.
+    fn judge(
         &self,
         certificate: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
@@ -419,7 +382,7 @@ impl ServerCertVerifier for Trusted {
         match cause {
             // webpki looks at names last: the chain is fine.
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                if self.check_hostname {
+                if self.check_hostname && !is_named(certificate, name) {
                     return Err(error);
                 }
             }
@@ -435,17 +398,55 @@ impl ServerCertVerifier for Trusted {
                     .any(|trusted| trusted == certificate)
                 {
                     // The usual cause in a test environment, and OpenSSL names it.
-                    if intermediates.is_empty() && is_self_signed(certificate) {
+                    if intermediates.is_empty() && certificate::is_self_signed(certificate) {
                         return Err(unknown(certificate, intermediates));
                     }
                     return Err(error);
                 }
-                if self.check_hostname {
+                if self.check_hostname && !is_named(certificate, name) {
                     verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
                 }
             }
         }
         Ok(ServerCertVerified::assertion())
+    }
+}
+
+impl ServerCertVerifier for Trusted {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        stapled: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let judge = |at| self.judge(certificate, intermediates, name, stapled, at);
+        let error = match judge(now) {
+            Ok(verified) => return Ok(verified),
+            Err(error) => error,
+        };
+        // OpenSSL asks for the issuer and the name before it looks at the clock.
+        let then = match &error {
+            rustls::Error::InvalidCertificate(CertificateError::ExpiredContext {
+                not_after,
+                ..
+            }) => *not_after,
+            rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext {
+                not_before,
+                ..
+            }) => *not_before,
+            _ => return Err(error),
+        };
+        match judge(then) {
+            Err(rustls::Error::InvalidCertificate(
+                cause @ (CertificateError::UnknownIssuer
+                | CertificateError::Other(_)
+                | CertificateError::NotValidForName
+                | CertificateError::NotValidForNameContext { .. }),
+            )) => Err(cause.into()),
+            _ => Err(error),
+        }
     }
 
     fn verify_tls12_signature(

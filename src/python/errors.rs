@@ -142,6 +142,9 @@ fn build(
             "dns"
         }
         Error::Connect { source, detail, .. } => {
+            if source.kind() == io::ErrorKind::UnexpectedEof {
+                details.set_item("reset", true)?;
+            }
             put_os_error(&details, &source)?;
             details.set_item("detail", detail)?;
             "connect"

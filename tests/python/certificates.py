@@ -5,27 +5,55 @@ from __future__ import annotations
 import hashlib
 import ssl
 import subprocess
-from typing import Any
+from pathlib import Path
+
+_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+_AUTHORITY = """
+[ca]
+default_ca = test
+[test]
+database = index.txt
+new_certs_dir = .
+rand_serial = yes
+default_md = sha256
+policy = anything
+unique_subject = no
+[anything]
+commonName = optional
+"""
 
 
 class Certificates:
-    """A throw-away authority with a certificate for localhost and one for a client."""
+    """A throw-away authority with certificates for localhost, and what else a test has it issue."""
 
-    def __init__(self, directory: Any) -> None:
+    def __init__(self, directory: Path) -> None:
         self.directory = directory
-        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
         self._openssl(
-            "req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test authority"
+            *("req", "-x509", *_KEY, "-days", "2", "-keyout", "ca.key", "-out", "ca.pem"),
+            *("-subj", "/CN=test authority"),
         )
+        (directory / "ca.cnf").write_text(_AUTHORITY)
+        (directory / "index.txt").touch()
+        self.issue("server", "DNS:localhost,IP:127.0.0.1")
+
+    def issue(
+        self, name: str, alternative: str | None, *, subject: str = "localhost", start: int = 0, end: int = 0
+    ) -> None:
+        """Write `name`.pem and `name`.key; `start` and `end` are years, 0 for now and for soon."""
         self._openssl(
-            "req", *key[:-2], "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=localhost"
+            "req", *_KEY, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={subject}"
         )
-        (directory / "san").write_text(
-            "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n"
-        )
+        extensions = "basicConstraints=CA:FALSE\n"
+        if alternative is not None:
+            extensions += f"subjectAltName={alternative}\n"
+        (self.directory / f"{name}.ext").write_text(extensions)
+        period = []
+        if start:
+            period += ["-startdate", f"{start}0101000000Z"]
+        period += ["-enddate", f"{end}0101000000Z"] if end else ["-days", "2"]
         self._openssl(
-            *("x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"),
-            *("-days", "2", "-extfile", "san", "-out", "server.pem"),
+            *("ca", "-batch", "-config", "ca.cnf", "-cert", "ca.pem", "-keyfile", "ca.key", "-notext"),
+            *("-extfile", f"{name}.ext", "-in", f"{name}.csr", "-out", f"{name}.pem", *period),
         )
 
     def _openssl(self, *arguments: str) -> None:
@@ -34,13 +62,14 @@ class Certificates:
     def path(self, name: str) -> str:
         return str(self.directory / name)
 
-    def server(self) -> ssl.SSLContext:
+    def server(self, name: str = "server") -> ssl.SSLContext:
+        """A server's context with one of the certificates."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(self.path("server.pem"), self.path("server.key"))
+        context.load_cert_chain(self.path(f"{name}.pem"), self.path(f"{name}.key"))
         return context
 
-    def fingerprint(self) -> bytes:
-        pem = (self.directory / "server.pem").read_text()
+    def fingerprint(self, name: str = "server") -> bytes:
+        pem = (self.directory / f"{name}.pem").read_text()
         return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).digest()
 
     def trusting(self) -> ssl.SSLContext:
