@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import socket
 import warnings
 import weakref
@@ -12,7 +13,7 @@ from typing import Any
 
 from molotov import _core
 
-__all__ = ["Settings", "build", "native", "read"]
+__all__ = ["Settings", "build", "http2", "native", "read"]
 
 #: aiohttp's defaults: connections in all, seconds an idle one is kept, an address is remembered, and
 #: one address is tried alone.
@@ -136,6 +137,21 @@ def _socket_address(host: Any, port: int) -> str:
     return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
 
 
+def http2() -> str | None:
+    """Read MOLOTOV_HTTP2: "alpn" for TLS servers that choose it, "prior-knowledge", or None.
+
+    Raises ValueError for anything else. The command line's `--http2` is passed on in it.
+    """
+    value = os.environ.get("MOLOTOV_HTTP2", "").lower()
+    if value in ("", "0"):
+        return None
+    if value in ("1", "alpn"):
+        return "alpn"
+    if value == "prior-knowledge":
+        return value
+    raise ValueError(f"MOLOTOV_HTTP2 is 0, 1 or prior-knowledge, not {value!r}")
+
+
 def native(connector: Any, settings: Settings, tls: Any) -> _core.Connector:
     """Give the native connector: one for all sessions of a script's connector, closed with that one."""
     known = None if connector is None else _natives.get(connector)
@@ -152,6 +168,7 @@ def native(connector: Any, settings: Settings, tls: Any) -> _core.Connector:
         head_start=settings.head_start,
         first_family=settings.first_family,
         unix=settings.unix,
+        http2=http2(),
     )
     if connector is not None:
         _natives[connector] = made

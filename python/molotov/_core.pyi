@@ -252,6 +252,7 @@ class Connector:
         head_start: float | None = 0.25,
         first_family: int = 1,
         unix: str | None = None,
+        http2: str | None = None,
     ) -> Connector: ...
     def close(self) -> None: ...
 

@@ -241,6 +241,8 @@ def _authorities(context: ssl_module.SSLContext, noted: _Noted) -> dict[str, Any
 
 def _unusual(context: ssl_module.SSLContext, noted: _Noted) -> str | None:
     """Name what in a context the native TLS could not honour, or None."""
+    from molotov._connector import http2
+
     versions = ssl_module.TLSVersion
     flags = context.verify_flags & ~(
         ssl_module.VERIFY_X509_TRUSTED_FIRST
@@ -257,7 +259,7 @@ def _unusual(context: ssl_module.SSLContext, noted: _Noted) -> str | None:
         return "an SNI callback"
     if context.maximum_version not in (versions.MAXIMUM_SUPPORTED, versions.TLSv1_2, versions.TLSv1_3):
         return "TLS versions below 1.2"
-    if noted.protocols is not None and b"h2" in noted.protocols:
+    if noted.protocols is not None and b"h2" in noted.protocols and http2() is None:
         return "the ALPN protocol h2"
     if context.minimum_version not in (versions.MINIMUM_SUPPORTED, versions.TLSv1_2, versions.TLSv1_3):
         return "TLS versions below 1.2"

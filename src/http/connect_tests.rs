@@ -625,7 +625,7 @@ fn connections_start_from_the_local_address() {
         ] {
             match dialer(&resolver, &bound(local), &tls).connect(&here).await {
                 Err(Error::Connect { detail, .. }) => {
-                    assert!(detail.starts_with(words), "{detail}")
+                    assert!(detail.starts_with(words), "{detail}");
                 }
                 other => panic!("{other:?}"),
             }

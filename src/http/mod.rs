@@ -1,4 +1,4 @@
-//! HTTP/1.1 as a client speaks it: bytes, sockets and TLS, but no policy.
+//! HTTP as a client speaks it: bytes, sockets and TLS, but no policy.
 //!
 //! Each file owns one thing and none keeps a connection alive, follows a redirect or knows a Python object:
 //! the session in `python` puts them together, on its own thread, without a task per connection.
@@ -14,6 +14,7 @@
 //! | [`encode`] | the request head |
 //! | [`codec`] | the response head; `scan` is its careful half |
 //! | [`body`] | where a body ends |
+//! | [`http2`] | HTTP/2 in the words of HTTP/1.1 |
 //! | [`content_encoding`] | gzip and deflate bodies |
 //! | [`cookie`] | the cookie jar; `set_cookie` has the text forms |
 //! | [`error`] | what can go wrong |
@@ -28,6 +29,7 @@ pub mod content_encoding;
 pub mod cookie;
 pub mod encode;
 pub mod error;
+pub mod http2;
 pub mod proxy;
 pub mod resolve;
 mod scan;

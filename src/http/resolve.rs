@@ -193,7 +193,7 @@ mod tests {
             .block_on(future)
     }
 
-    async fn remembering(two: &[IpAddr]) -> (Resolver, Arc<tokio::sync::Mutex<Entry>>) {
+    fn remembering(two: &[IpAddr]) -> (Resolver, Arc<tokio::sync::Mutex<Entry>>) {
         let resolver = Resolver::new();
         let entry = Arc::new(tokio::sync::Mutex::new(Entry {
             addresses: two.to_vec(),
@@ -212,7 +212,7 @@ mod tests {
     fn addresses_are_remembered_and_take_turns() {
         run(async {
             let two = [IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2])];
-            let (resolver, entry) = remembering(&two).await;
+            let (resolver, entry) = remembering(&two);
             let long = Memory::For(Duration::from_secs(1000));
             let ask = |memory| resolver.resolve("localhost", 80, Family::Any, memory);
             assert_eq!(ask(long).await.unwrap(), two);
@@ -235,7 +235,7 @@ mod tests {
     fn only_the_wanted_family_is_given() {
         run(async {
             let two: [IpAddr; 2] = [IpAddr::from([127, 0, 0, 1]), "::1".parse().unwrap()];
-            let (resolver, entry) = remembering(&two).await;
+            let (resolver, entry) = remembering(&two);
             let ask = |family| resolver.resolve("localhost", 80, family, Memory::Forever);
             assert_eq!(ask(Family::V4).await.unwrap(), two[..1]);
             assert_eq!(ask(Family::V6).await.unwrap(), two[1..]);

@@ -5,7 +5,7 @@
 //! worker's next request, made in the same turn, finds it there.
 
 use super::awaitable::{Awaitable, Outcome};
-use super::body::Body;
+use super::body::{Body, Source};
 use super::event_loop::Engine;
 use super::ffi::GilCell;
 use super::pool::{Key, Pool};
@@ -729,7 +729,7 @@ impl State {
                 self.complete(rest.len() - consumed),
             ),
             Ok(None) => {
-                let body = Body::new(Arc::clone(connection), decoded);
+                let body = Body::new(Source::Connection(Arc::clone(connection)), decoded);
                 receiving.body = Arc::downgrade(&body);
                 if let Some(flight) = &mut self.flight {
                     flight.receiving = Some(receiving);

@@ -25,15 +25,36 @@ struct Tables {
     route_numbers: FxHashMap<Arc<Route>, u32>,
 }
 
+/// When HTTP/2 is spoken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Http2 {
+    Never,
+    /// When a TLS server chooses it.
+    Negotiated,
+    /// That, and always without TLS (RFC 9113 section 3.3).
+    PriorKnowledge,
+}
+
 /// How the connections of a connector are made.
 pub(crate) struct Ways {
     pub(crate) network: Network,
+    pub(crate) http2: Http2,
     own_route: Arc<Route>,
     own_tls: TlsSettings,
     tables: GilCell<Tables>,
 }
 
 impl Ways {
+    /// Whether requests for an origin may share an HTTP/2 connection.
+    #[inline]
+    pub(crate) fn may_multiplex(&self, tls: bool) -> bool {
+        match self.http2 {
+            Http2::Never => false,
+            Http2::Negotiated => tls,
+            Http2::PriorKnowledge => true,
+        }
+    }
+
     /// The TLS settings behind a pool key's number: 0 (none) and 1 are the connector's own.
     pub(crate) fn tls(&self, py: Python<'_>, number: u32) -> TlsSettings {
         let tables = self.tables.borrow(py);
@@ -89,7 +110,7 @@ impl Ways {
 /// `family` is 0, 4 or 6. `local` are addresses to connect from. Addresses of hosts are remembered for
 /// `dns_memory` (`None`: for ever, 0: not at all). `head_start` and `first_family` are RFC 8305's
 /// connection attempt delay and first address family count. `unix` is the path of a local socket that
-/// every connection goes to.
+/// every connection goes to. `http2` is `None`, "alpn" or "prior-knowledge".
 #[pyclass(frozen, module = "molotov._core")]
 pub(crate) struct Connector(Arc<Pool>);
 
@@ -106,7 +127,7 @@ fn seconds(value: f64) -> Duration {
 #[pymethods]
 impl Connector {
     #[new]
-    #[pyo3(signature = (*, limit=0, limit_per_host=0, keepalive_timeout=15.0, ssl=None, family=0, local=Vec::new(), dns_memory=Some(10.0), head_start=Some(0.25), first_family=1, unix=None))]
+    #[pyo3(signature = (*, limit=0, limit_per_host=0, keepalive_timeout=15.0, ssl=None, family=0, local=Vec::new(), dns_memory=Some(10.0), head_start=Some(0.25), first_family=1, unix=None, http2=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
     fn new(
         limit: usize,
@@ -119,7 +140,17 @@ impl Connector {
         head_start: Option<f64>,
         first_family: usize,
         unix: Option<PathBuf>,
+        http2: Option<&str>,
     ) -> PyResult<Self> {
+        let http2 = match http2 {
+            None => Http2::Never,
+            Some("alpn") => Http2::Negotiated,
+            Some("prior-knowledge") => Http2::PriorKnowledge,
+            Some(other) => {
+                let message = format!("http2 is None, alpn or prior-knowledge, not {other}");
+                return Err(PyValueError::new_err(message));
+            }
+        };
         let local = local
             .iter()
             .map(|address| address.parse::<SocketAddr>())
@@ -140,6 +171,7 @@ impl Connector {
             Some(_) => Memory::Off,
         };
         let ways = Ways {
+            http2,
             network: Network {
                 family,
                 memory,

@@ -86,6 +86,20 @@ pub(crate) fn of_proxy(py: Python<'_>, error: Error, url: &UrlEntry, proxy: &Pro
     }
 }
 
+/// Whom the connection was for: behind a proxy that is not always the URL's host.
+fn place(details: &Bound<'_, PyDict>, error: &Error) -> PyResult<()> {
+    if let Error::Dns { host, port, .. }
+    | Error::Connect { host, port, .. }
+    | Error::Proxy { host, port, .. }
+    | Error::Tls { host, port, .. }
+    | Error::Fingerprint { host, port, .. } = error
+    {
+        details.set_item("host", host)?;
+        details.set_item("port", port)?;
+    }
+    Ok(())
+}
+
 fn build(
     py: Python<'_>,
     error: Error,
@@ -103,21 +117,14 @@ fn build(
     if unverified {
         details.set_item("ssl", false)?;
     }
-    // Behind a proxy these are not always the URL's.
-    if let Error::Dns { host, port, .. } | Error::Connect { host, port, .. } = &error {
-        details.set_item("host", host)?;
-        details.set_item("port", port)?;
-    }
+    place(&details, &error)?;
     let kind = match error {
         Error::Proxy {
-            host,
-            port,
             tls,
             source,
             detail,
+            ..
         } => {
-            details.set_item("host", host)?;
-            details.set_item("port", port)?;
             details.set_item("is_ssl", tls)?;
             put_os_error(&details, &source)?;
             details.set_item("detail", detail)?;
@@ -150,13 +157,10 @@ fn build(
             "connect"
         }
         Error::Tls {
-            host,
-            port,
             message,
             certificate,
+            ..
         } => {
-            details.set_item("host", host)?;
-            details.set_item("port", port)?;
             details.set_item("message", message)?;
             if certificate {
                 "tls_certificate"
@@ -164,14 +168,7 @@ fn build(
                 "tls"
             }
         }
-        Error::Fingerprint {
-            host,
-            port,
-            expected,
-            got,
-        } => {
-            details.set_item("host", host)?;
-            details.set_item("port", port)?;
+        Error::Fingerprint { expected, got, .. } => {
             details.set_item("expected", PyBytes::new(py, &expected))?;
             details.set_item("got", PyBytes::new(py, &got))?;
             "fingerprint"

@@ -6,7 +6,7 @@
 //! | `plan`, `worker` | which scenario runs next, and stepping its coroutine |
 //! | `session`, `arguments`, `request`, `urls` | a request, from the call to its bytes |
 //! | `connector`, `pool` | how connections are made, kept, limited and shared |
-//! | `connection`, `body` | the exchange on a kept connection |
+//! | `connection`, `stream`, `body` | the exchange on a kept connection, or on a part of one |
 //! | `response`, `awaitable`, `json`, `errors` | what the script gets back |
 //! | `context` | the way to the Python half of the session |
 //! | `state`, `metrics`, `tls`, `cookies` | the pure modules' types for Python |
@@ -34,6 +34,7 @@ mod response;
 mod session;
 pub mod sizing;
 pub mod state;
+mod stream;
 mod tls;
 mod urls;
 mod worker;

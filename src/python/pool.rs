@@ -10,6 +10,8 @@ use super::connector::Ways;
 use super::errors;
 use super::ffi::GilCell;
 use super::request::Job;
+use super::stream::Multiplexed;
+use crate::http::error::Error;
 use pyo3::prelude::*;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -33,8 +35,23 @@ struct Waiting {
     fresh: bool,
 }
 
+/// An origin with which HTTP/2 may be spoken.
+struct Shared {
+    key: Key,
+    state: Sharing,
+}
+
+enum Sharing {
+    /// One request opens the connection, these wait for it.
+    Opening(Vec<Py<Awaitable>>),
+    Open(Arc<Multiplexed>),
+    /// The server speaks HTTP/1.1.
+    Refused,
+}
+
 #[derive(Default)]
 struct State {
+    shared: Vec<Shared>,
     idle: Vec<Arc<Connection>>,
     /// Connections in use or being opened.
     busy: usize,
@@ -56,6 +73,8 @@ pub(crate) struct Pool {
 /// How a request gets its connection.
 pub(crate) enum Checkout {
     Idle(Arc<Connection>),
+    /// One that is in use by others, too.
+    Shared(Arc<Multiplexed>),
     /// Open one: it is counted already.
     Open,
     /// The request waits in the queue.
@@ -78,7 +97,8 @@ impl Pool {
         })
     }
 
-    /// Finds a connection for a request. `fresh` rules out the idle ones.
+    /// Finds a connection for a request. `fresh` rules out the idle ones; `multiplex` is whether HTTP/2 may
+    /// be spoken.
     #[inline]
     pub(crate) fn checkout(
         &self,
@@ -86,9 +106,13 @@ impl Pool {
         key: Key,
         now: Instant,
         fresh: bool,
+        multiplex: bool,
     ) -> Checkout {
         let py = request.py();
         let mut state = self.state.borrow_mut(py);
+        if multiplex && let Some(checkout) = self.share(&mut state, request, key) {
+            return checkout;
+        }
         if self.has_room(&state, key) {
             return self.take(&mut state, py, key, now, fresh);
         }
@@ -98,6 +122,81 @@ impl Pool {
             fresh,
         });
         Checkout::Queued
+    }
+
+    /// An HTTP/2 connection, or the wait for one, or the place for it; `None` when HTTP/1.1 is spoken.
+    fn share(
+        &self,
+        state: &mut State,
+        request: &Bound<'_, Awaitable>,
+        key: Key,
+    ) -> Option<Checkout> {
+        let py = request.py();
+        if let Some(index) = state.shared.iter().position(|shared| shared.key == key) {
+            match state.shared.get_mut(index).map(|shared| &mut shared.state) {
+                Some(Sharing::Refused) => return None,
+                Some(Sharing::Opening(waiting)) => {
+                    waiting.push(request.clone().unbind());
+                    return Some(Checkout::Queued);
+                }
+                Some(Sharing::Open(multiplexed)) if multiplexed.is_usable(py) => {
+                    return Some(Checkout::Shared(Arc::clone(multiplexed)));
+                }
+                // It has ended, or takes no more requests.
+                Some(Sharing::Open(_)) | None => {
+                    state.shared.swap_remove(index);
+                }
+            }
+        }
+        self.count(state, key);
+        state.shared.push(Shared {
+            key,
+            state: Sharing::Opening(Vec::new()),
+        });
+        Some(Checkout::Open)
+    }
+
+    /// Whether the connection that is being opened is one that others wait for, too.
+    pub(crate) fn is_opening_for_all(&self, py: Python<'_>, key: Key) -> bool {
+        let state = self.state.borrow(py);
+        state
+            .shared
+            .iter()
+            .any(|shared| shared.key == key && matches!(shared.state, Sharing::Opening(_)))
+    }
+
+    /// The connection that was opened for everybody is there. The limits are for the others: it gives its
+    /// place back.
+    pub(crate) fn shares(&self, py: Python<'_>, key: Key, multiplexed: &Arc<Multiplexed>) {
+        let open = Sharing::Open(Arc::clone(multiplexed));
+        let waiting = self.state.borrow_mut(py).settle(key, Some(open));
+        for request in waiting {
+            let checkout = Checkout::Shared(Arc::clone(multiplexed));
+            Job::proceed(request.bind(py), checkout);
+        }
+        self.gone(py, key);
+    }
+
+    /// The server speaks HTTP/1.1 after all: everybody gets a connection of his own.
+    pub(crate) fn refuses_to_share(&self, py: Python<'_>, key: Key) {
+        let waiting = self
+            .state
+            .borrow_mut(py)
+            .settle(key, Some(Sharing::Refused));
+        for request in waiting {
+            Job::begin_again(request.bind(py));
+        }
+    }
+
+    /// No connection could be opened, for anybody; with no `error`, the one request that tried has given up.
+    pub(crate) fn cannot_share(&self, py: Python<'_>, key: Key, error: Option<&Error>) {
+        let waiting = self.state.borrow_mut(py).settle(key, None);
+        for request in waiting {
+            match error {
+                Some(error) => Job::failed(request.bind(py), error.clone(), false),
+                None => Job::begin_again(request.bind(py)),
+            }
+        }
     }
 
     #[inline]
@@ -226,10 +325,13 @@ impl Pool {
 
     /// A queued request has given up.
     pub(crate) fn leave_queue(&self, py: Python<'_>, is_it: impl Fn(&Py<Awaitable>) -> bool) {
-        self.state
-            .borrow_mut(py)
-            .waiting
-            .retain(|waiting| !is_it(&waiting.request));
+        let mut state = self.state.borrow_mut(py);
+        state.waiting.retain(|waiting| !is_it(&waiting.request));
+        for shared in &mut state.shared {
+            if let Sharing::Opening(waiting) = &mut shared.state {
+                waiting.retain(|request| !is_it(request));
+            }
+        }
     }
 
     pub(crate) fn is_closed(&self, py: Python<'_>) -> bool {
@@ -245,19 +347,47 @@ impl Pool {
             for connection in &idle {
                 self.count(&mut state, connection.key);
             }
-            (idle, std::mem::take(&mut state.waiting))
+            let mut waiting: Vec<Py<Awaitable>> = std::mem::take(&mut state.waiting)
+                .into_iter()
+                .map(|waiting| waiting.request)
+                .collect();
+            for shared in std::mem::take(&mut state.shared) {
+                if let Sharing::Opening(requests) = shared.state {
+                    waiting.extend(requests);
+                }
+            }
+            (idle, waiting)
         };
         for connection in idle {
             connection.abort(py);
         }
-        for waiting in waiting {
+        for request in waiting {
             let error = errors::connector_closed(py);
-            Awaitable::resolve(waiting.request.bind(py), Outcome::Error(error));
+            Awaitable::resolve(request.bind(py), Outcome::Error(error));
         }
     }
 }
 
 impl State {
+    /// Ends the opening of a shared connection; gives those who waited for it.
+    fn settle(&mut self, key: Key, outcome: Option<Sharing>) -> Vec<Py<Awaitable>> {
+        let index = self
+            .shared
+            .iter()
+            .position(|shared| shared.key == key && matches!(shared.state, Sharing::Opening(_)));
+        let Some(index) = index else {
+            return Vec::new();
+        };
+        let settled = self.shared.swap_remove(index);
+        if let Some(state) = outcome.filter(|_| !self.closed) {
+            self.shared.push(Shared { key, state });
+        }
+        match settled.state {
+            Sharing::Opening(waiting) => waiting,
+            _ => Vec::new(),
+        }
+    }
+
     fn busy_at(&self, key: Key) -> usize {
         self.busy_at
             .iter()

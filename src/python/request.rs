@@ -12,11 +12,13 @@ use super::event_loop::Engine;
 use super::pool::{Checkout, Key, Pool};
 use super::response::{self, Response};
 use super::session::Session;
+use super::stream::{Multiplexed, Stream};
 use super::urls::{self, UrlEntry};
 use crate::http::codec;
 use crate::http::connect::{Dialer, Endpoint, Route};
 use crate::http::encode;
 use crate::http::error::{Error, TimeoutKind};
+use crate::http::http2;
 use crate::http::tls::TlsSettings;
 use crate::http::transport::Transport;
 use pyo3::intern;
@@ -34,6 +36,7 @@ enum Place {
     Queued,
     Connecting(AbortHandle),
     On(Arc<Connection>),
+    Stream(Arc<Stream>),
 }
 
 /// See the module's text.
@@ -166,16 +169,17 @@ impl Job {
                 job.session.get().is_closed(py) || job.pool.is_closed(py),
                 Arc::clone(&job.pool),
                 job.key,
+                job.may_multiplex(),
             )
         });
-        let Some((closed, pool, key)) = checkout else {
+        let Some((closed, pool, key, multiplex)) = checkout else {
             return;
         };
         if closed {
             let error = pyo3::exceptions::PyRuntimeError::new_err("Session is closed");
             return Awaitable::resolve(slf, Outcome::Error(error));
         }
-        Self::proceed_at(slf, pool.checkout(slf, key, now, false), now);
+        Self::proceed_at(slf, pool.checkout(slf, key, now, false, multiplex), now);
     }
 
     /// Goes on with the connection that was found, or without one.
@@ -183,9 +187,30 @@ impl Job {
         Self::proceed_at(slf, checkout, Instant::now());
     }
 
+    /// Looks for a connection anew.
+    pub(crate) fn begin_again(slf: &Bound<'_, Awaitable>) {
+        Self::check_out(slf, Instant::now(), false);
+    }
+
+    fn check_out(slf: &Bound<'_, Awaitable>, now: Instant, fresh: bool) {
+        let parts = slf.get().with_job(slf.py(), |job| {
+            (Arc::clone(&job.pool), job.key, job.may_multiplex())
+        });
+        if let Some((pool, key, multiplex)) = parts {
+            Self::proceed_at(slf, pool.checkout(slf, key, now, fresh, multiplex), now);
+        }
+    }
+
+    /// Whether HTTP/2 may be spoken: not to a proxy.
+    #[inline]
+    fn may_multiplex(&self) -> bool {
+        !self.absolute && self.pool.ways.may_multiplex(self.url.target.tls)
+    }
+
     fn proceed_at(slf: &Bound<'_, Awaitable>, checkout: Checkout, now: Instant) {
         match checkout {
             Checkout::Idle(connection) => Self::send_on(slf, connection, now),
+            Checkout::Shared(multiplexed) => Self::send_beside(slf, &multiplexed, now),
             Checkout::Open => Self::open(slf),
             Checkout::Queued => {
                 slf.get()
@@ -225,6 +250,34 @@ impl Job {
                 connection.pool.put_back(py, &connection);
                 Self::failed(slf, error, false);
             }
+        }
+    }
+
+    /// Sends the request on a connection that others use, too.
+    fn send_beside(slf: &Bound<'_, Awaitable>, multiplexed: &Arc<Multiplexed>, now: Instant) {
+        let py = slf.py();
+        let sent = slf.get().with_job(py, |job| {
+            let mut wire = job.engine.outbox.borrow_mut(py);
+            wire.clear();
+            let cookies = job.render(py, &mut wire)?;
+            job.cookies = cookies;
+            let stream = Stream::start(slf, job, multiplexed, now, &wire)?;
+            if !job.streamed.is_empty() {
+                stream.write(py, &std::mem::take(&mut job.streamed));
+            }
+            let sent = job
+                .drain
+                .take()
+                .filter(|waiter| !stream.when_sent(waiter.bind(py)));
+            job.place = Place::Stream(stream);
+            Ok(sent)
+        });
+        match sent {
+            None | Some(Ok(None)) => {}
+            Some(Ok(Some(waiter))) => {
+                Awaitable::resolve(waiter.bind(py), Outcome::Value(py.None()));
+            }
+            Some(Err(error)) => Self::failed(slf, error, false),
         }
     }
 
@@ -293,6 +346,7 @@ impl Job {
                 place: CountedPlace {
                     pool: Arc::clone(&job.pool),
                     key: job.key,
+                    shared: job.may_multiplex() && job.pool.is_opening_for_all(py, job.key),
                     kept: false,
                 },
             }
@@ -303,7 +357,7 @@ impl Job {
         let request = slf.clone().unbind();
         let runtime = opening.engine.handle.clone();
         let task = runtime.spawn(async move {
-            let opened = opening.transport().await;
+            let opened = opening.open().await;
             let Opening { engine, place, .. } = opening;
             Python::attach(|py| Job::opened(request.bind(py), opened, engine, place));
         });
@@ -314,14 +368,28 @@ impl Job {
 
     fn opened(
         slf: &Bound<'_, Awaitable>,
-        opened: Result<Transport, Error>,
+        opened: Result<Opened, Error>,
         engine: Arc<Engine>,
         mut place: CountedPlace,
     ) {
         let py = slf.py();
         match opened {
-            Ok(transport) => {
+            Ok(Opened::Shared(connection)) => {
                 place.kept = true;
+                let (sender, driver) = *connection;
+                let multiplexed = Multiplexed::new(sender);
+                engine.handle.spawn(async move {
+                    // How it ended is told to each of its streams.
+                    let _ = driver.await;
+                });
+                Self::send_beside(slf, &multiplexed, Instant::now());
+                place.pool.shares(py, place.key, &multiplexed);
+            }
+            Ok(Opened::Own(transport)) => {
+                place.kept = true;
+                if place.shared {
+                    place.pool.refuses_to_share(py, place.key);
+                }
                 let connection = Connection::new(
                     Arc::clone(&engine),
                     Arc::clone(&place.pool),
@@ -336,6 +404,9 @@ impl Job {
                 }
             }
             Err(error) => {
+                if std::mem::take(&mut place.shared) {
+                    place.pool.cannot_share(py, place.key, Some(&error));
+                }
                 drop(place);
                 Self::failed(slf, error, false);
             }
@@ -610,15 +681,7 @@ impl Job {
         match followed {
             None => {}
             Some(Err(error)) => Awaitable::resolve(slf, Outcome::Error(error)),
-            Some(Ok(())) => {
-                let now = Instant::now();
-                let parts = slf
-                    .get()
-                    .with_job(py, |job| (Arc::clone(&job.pool), job.key));
-                if let Some((pool, key)) = parts {
-                    Self::proceed_at(slf, pool.checkout(slf, key, now, false), now);
-                }
-            }
+            Some(Ok(())) => Self::begin_again(slf),
         }
     }
 
@@ -642,13 +705,12 @@ impl Job {
                 job.resent = true;
                 job.place = Place::Unsent;
             }
-            again.then(|| (Arc::clone(&job.pool), job.key, Arc::clone(&job.engine)))
+            again.then(|| Arc::clone(&job.engine))
         });
         match again {
-            Some(Some((pool, key, engine))) => {
+            Some(Some(engine)) => {
                 engine.record_resent(py);
-                let now = Instant::now();
-                Self::proceed_at(slf, pool.checkout(slf, key, now, true), now);
+                Self::check_out(slf, Instant::now(), true);
             }
             Some(None) => {
                 let made = slf.get().with_job(py, |job| job.exception(py, error));
@@ -699,6 +761,10 @@ impl Job {
                 connection.write(py, data);
                 connection.unsent_bytes(py)
             }
+            Place::Stream(stream) => {
+                stream.write(py, data);
+                stream.unsent_bytes(py)
+            }
             _ => {
                 job.streamed.extend_from_slice(data);
                 job.streamed.len()
@@ -712,8 +778,10 @@ impl Job {
         let py = slf.py();
         slf.get().with_job(py, |job| {
             job.upload_done = true;
-            if let Place::On(connection) = &job.place {
-                connection.upload_done(py);
+            match &job.place {
+                Place::On(connection) => connection.upload_done(py),
+                Place::Stream(stream) => stream.upload_done(py),
+                Place::Unsent | Place::Queued | Place::Connecting(_) => {}
             }
         });
     }
@@ -723,6 +791,7 @@ impl Job {
         let py = slf.py();
         let waits = slf.get().with_job(py, |job| match &job.place {
             Place::On(connection) => connection.when_sent(waiter),
+            Place::Stream(stream) => stream.when_sent(waiter),
             _ => {
                 job.drain = Some(waiter.clone().unbind());
                 true
@@ -749,6 +818,7 @@ impl Job {
             Place::Queued => self.pool.leave_queue(py, is_it),
             Place::Connecting(task) => task.abort(),
             Place::On(connection) => connection.abort(py),
+            Place::Stream(stream) => stream.abort(py),
         }
     }
 }
@@ -768,13 +838,20 @@ enum Next {
 struct CountedPlace {
     pool: Arc<Pool>,
     key: Key,
+    /// Others wait for the same connection.
+    shared: bool,
     kept: bool,
 }
 
 impl Drop for CountedPlace {
     fn drop(&mut self) {
         if !self.kept {
-            Python::attach(|py| self.pool.gone(py, self.key));
+            Python::attach(|py| {
+                if self.shared {
+                    self.pool.cannot_share(py, self.key, None);
+                }
+                self.pool.gone(py, self.key);
+            });
         }
     }
 }
@@ -798,14 +875,29 @@ struct Opening {
     place: CountedPlace,
 }
 
+/// What was opened: a connection for one request at a time, or one for all.
+enum Opened {
+    Own(Transport),
+    Shared(Box<(http2::Sender, http2::Driver)>),
+}
+
 impl Opening {
+    async fn open(&self) -> Result<Opened, Error> {
+        let transport = self.transport().await?;
+        if self.place.shared && (transport.speaks_http2() || !self.endpoint.tls) {
+            let opened = http2::open(transport).await?;
+            return Ok(Opened::Shared(Box::new(opened)));
+        }
+        Ok(Opened::Own(transport))
+    }
+
     async fn transport(&self) -> Result<Transport, Error> {
         let dialer = Dialer {
             resolver: &self.engine.resolver,
             network: &self.place.pool.ways.network,
             tls: &self.tls,
             route: &self.route,
-            http2: false,
+            http2: self.place.shared,
             sock_connect: self.sock_connect,
         };
         let opening = dialer.connect(&self.endpoint);

@@ -71,7 +71,7 @@ pub(crate) struct Response {
     fragment: Option<Box<str>>,
     hops: Vec<Py<Response>>,
     status: u16,
-    minor_version: u8,
+    version: (u8, u8),
     head_len: usize,
     raw: Box<[u8]>,
     state: GilCell<State>,
@@ -218,7 +218,11 @@ impl Response {
             fragment,
             hops,
             status: head.status,
-            minor_version: head.minor_version,
+            version: if head.http2 {
+                (2, 0)
+            } else {
+                (1, head.minor_version)
+            },
             head_len: head.head_len,
             raw,
             state: GilCell::new(state),
@@ -534,7 +538,7 @@ impl Response {
     fn version<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         py.import("aiohttp")?
             .getattr("HttpVersion")?
-            .call1((1, self.minor_version))
+            .call1(self.version)
     }
 
     #[getter]
