@@ -16,6 +16,7 @@ __all__ = [
     "Awaitable",
     "Bridge",
     "ClientResponse",
+    "Connector",
     "CookieJar",
     "Driver",
     "Engine",
@@ -234,6 +235,27 @@ class Awaitable:
     def _drain(self) -> Awaitable: ...
     def _fail(self, error: BaseException) -> None: ...
 
+@final
+class Connector:
+    """Connections with common settings and limits."""
+
+    def __new__(
+        cls,
+        *,
+        limit: int = 0,
+        limit_per_host: int = 0,
+        keepalive_timeout: float = 15.0,
+        ssl: SslConfig | None = None,
+        family: int = 0,
+        local: list[str] = [],
+        dns_memory: float | None = 10.0,
+        head_start: float | None = 0.25,
+        first_family: int = 1,
+        unix: str | None = None,
+        http2: str | None = None,
+    ) -> Connector: ...
+    def close(self) -> None: ...
+
 @disjoint_base
 class Session:
     """The native fast path of `molotov.session.ClientSession`."""
@@ -244,17 +266,14 @@ class Session:
         loop: AbstractEventLoop,
         *,
         headers: list[tuple[str, str]],
+        connector: Connector,
         auth: str | None = None,
         total: float | None = None,
         connect: float | None = None,
         sock_connect: float | None = None,
         sock_read: float | None = None,
-        ssl: SslConfig | None = None,
         jar: CookieJar | None = None,
         raise_for_status: bool = False,
-        limit: int = 0,
-        limit_per_host: int = 0,
-        keepalive_timeout: float = 15.0,
         recorder: Recorder | None = None,
         state: RunState | None = None,
     ) -> None: ...
@@ -281,9 +300,11 @@ class Session:
         ssl: SslConfig | None = None,
         chunks: AsyncIterator[bytes] | None = None,
         decompress: bool = True,
+        proxy: tuple[str, list[tuple[str, str]]] | None = None,
+        expect: bool = False,
     ) -> _Awaitable[ClientResponse]: ...
     def _set_headers(self, headers: list[tuple[str, str]]) -> None: ...
-    def _close_native(self) -> None: ...
+    def _close_native(self, connections: bool) -> None: ...
 
 @final
 class ClientResponse:
@@ -359,7 +380,7 @@ class CookieJar:
 
 @final
 class SslConfig:
-    """How a server's certificate is checked; None verifies with the system's authorities."""
+    """How TLS is spoken; None verifies with the system's authorities."""
 
     def __new__(
         cls,
@@ -369,5 +390,8 @@ class SslConfig:
         fingerprint: bytes | None = None,
         check_hostname: bool = True,
         minimum_version: str | None = None,
+        maximum_version: str | None = None,
+        protocols: list[bytes] | None = None,
+        identity: tuple[bytes, bytes] | None = None,
         server_hostname: str | None = None,
     ) -> SslConfig: ...

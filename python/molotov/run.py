@@ -75,6 +75,9 @@ def _main(args: Any, explicit: set[str]) -> int:
         note = untangle_extensions(args)
         if note:
             print(note, file=sys.stderr)
+    if option(args, "http2"):
+        # Every process and every session, the script's own ones included, looks there.
+        os.environ["MOLOTOV_HTTP2"] = option(args, "http2")
     if option(args, "uvloop"):
         if PYPY:
             _end("You can't use uvloop with PyPy", 0)
