@@ -1,0 +1,261 @@
+//! Throughput by level, as far as it is known, and which level is worth a trial next.
+//!
+//! Owns the search: where the most throughput can be, which level suffices for it, when that is known well enough. How
+//! long trials last and how much time there is, is `Search`'s. Pure; rebuilt from all trials for every decision.
+//!
+//! Between two measured levels throughput can be no higher than its tangents allow: services gain less and less from
+//! every further worker, so the line through the two levels before is an upper bound, and so is the line through the two
+//! levels behind. Where the bound promises little, no trial is spent; that is what makes the search short.
+
+use super::Settings;
+use super::ramp::same;
+use super::result::{Interval, Length, Trial, Unit};
+
+/// A gap between levels is worth a trial when it can hold this much more throughput than the best level.
+const WORTHWHILE: f64 = 0.03;
+
+/// "Within the interval of the best" is taken as no less than the first and no more than the second share.
+const WITHIN: (f64, f64) = (0.01, 0.025);
+
+/// The lowest level that suffices is known well enough when it is at most this much above one that does not.
+const KNEE_FACTOR: f64 = 1.25;
+
+/// Rates closer than this share are one level.
+const RATE_RESOLUTION: f64 = 0.02;
+
+/// A level at which the service was fine.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Good {
+    pub(super) level: f64,
+    pub(super) throughput: Interval,
+    /// By a trial of medium length or a long one.
+    measured: bool,
+    pub(super) confirmed: bool,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Step {
+    /// A short trial, to find the way.
+    Glance(f64),
+    /// A longer one.
+    Measure(f64),
+    /// The long one.
+    Confirm(f64),
+    /// The confirmed level is the answer.
+    Finished,
+    /// Not even the lowest level is sustainable.
+    NothingHolds,
+}
+
+/// The levels, in order.
+#[derive(Debug, Default)]
+pub(super) struct Curve {
+    pub(super) good: Vec<Good>,
+    /// The lowest level that two trials in a row found not to be sustainable.
+    pub(super) ceiling: Option<f64>,
+    /// A level whose last trial failed and is to be repeated first.
+    suspect: Option<f64>,
+}
+
+impl Curve {
+    /// What all trials together say, the later ones over the earlier ones: a service may break, or recover.
+    pub(super) fn of(trials: &[Trial], broke_at: Option<f64>) -> Self {
+        let mut curve = Self {
+            ceiling: broke_at,
+            ..Self::default()
+        };
+        let mut fine: Vec<&Trial> = Vec::new();
+        let mut bad_before: Option<f64> = None;
+        for trial in trials {
+            if trial.sustainable() {
+                fine.push(trial);
+                bad_before = None;
+                curve.suspect = None;
+                curve.ceiling = curve.ceiling.filter(|bad| *bad > trial.level * (1.0 + 1e-9));
+            } else if bad_before.is_some_and(|level| same(level, trial.level)) {
+                fine.retain(|good| good.level < trial.level * (1.0 - 1e-9));
+                curve.ceiling = Some(curve.ceiling.map_or(trial.level, |bad| bad.min(trial.level)));
+                curve.suspect = None;
+                bad_before = None;
+            } else {
+                bad_before = Some(trial.level);
+                curve.suspect = Some(trial.level);
+            }
+        }
+        fine.sort_by(|a, b| a.level.total_cmp(&b.level));
+        curve.good = fine
+            .chunk_by(|a, b| same(a.level, b.level))
+            .map(pool)
+            .collect();
+        curve
+    }
+
+    /// The level with the most throughput.
+    pub(super) fn best(&self) -> Option<&Good> {
+        self.good
+            .iter()
+            .max_by(|a, b| a.throughput.mean.total_cmp(&b.throughput.mean))
+    }
+
+    /// The lowest level whose throughput is within the interval of the best.
+    pub(super) fn knee(&self) -> Option<&Good> {
+        let best = self.best()?;
+        let mean = best.throughput.mean;
+        let enough = mean
+            - best
+                .throughput
+                .half()
+                .clamp(WITHIN.0 * mean, WITHIN.1 * mean);
+        self.good.iter().find(|good| {
+            // What a long trial said is judged with its own interval, or luck would send the search up and up.
+            let reach = if good.confirmed {
+                good.throughput.high
+            } else {
+                good.throughput.mean
+            };
+            reach >= enough
+        })
+    }
+
+    /// What to do next.
+    pub(super) fn next(&self, settings: &Settings) -> Step {
+        if let Some(level) = self.suspect {
+            return Step::Glance(level);
+        }
+        let (Some(best), Some(knee)) = (self.best(), self.knee()) else {
+            let lowest = settings.first_level.min(settings.highest_level);
+            return match self.ceiling {
+                Some(bad) if bad <= lowest * (1.0 + 1e-9) => Step::NothingHolds,
+                _ => Step::Glance(lowest),
+            };
+        };
+        if knee.confirmed {
+            return Step::Finished;
+        }
+        if let Some((level, gap)) = self.worthwhile(best, settings) {
+            return if gap > 1.5 {
+                Step::Glance(level)
+            } else {
+                Step::Measure(level)
+            };
+        }
+        if !best.measured {
+            return Step::Measure(best.level);
+        }
+        if !knee.measured {
+            return Step::Measure(knee.level);
+        }
+        let lower = self.good.iter().rev().find(|good| good.level < knee.level);
+        if let Some(lower) = lower
+            && knee.level / lower.level > KNEE_FACTOR
+            && let Some(level) = between(lower.level, knee.level, settings)
+        {
+            return Step::Measure(level);
+        }
+        Step::Confirm(knee.level)
+    }
+
+    /// A level beside the best one where throughput may be clearly higher, and the factor between its neighbours.
+    fn worthwhile(&self, best: &Good, settings: &Settings) -> Option<(f64, f64)> {
+        let place = self.good.iter().position(|good| same(good.level, best.level))?;
+        let at = |offset: isize| {
+            place
+                .checked_add_signed(offset)
+                .and_then(|place| self.good.get(place))
+        };
+        let bound = best.throughput.mean * (1.0 + WORTHWHILE);
+        let right = at(1).map(|good| good.level);
+        let end = right
+            .or(self.ceiling)
+            .unwrap_or(settings.highest_level)
+            .min(settings.highest_level);
+        let promise = highest(point(at(-1)), point(Some(best)), point(at(1)), point(at(2)), end);
+        if promise > bound
+            && let Some(level) = between(best.level, end, settings)
+        {
+            return Some((level, end / best.level));
+        }
+        let left = at(-1)?;
+        let promise = highest(
+            point(at(-2)),
+            point(Some(left)),
+            point(Some(best)),
+            point(at(1)),
+            best.level,
+        );
+        if promise > bound
+            && let Some(level) = between(left.level, best.level, settings)
+        {
+            return Some((level, best.level / left.level));
+        }
+        None
+    }
+}
+
+fn point(good: Option<&Good>) -> Option<(f64, f64)> {
+    good.map(|good| (good.level, good.throughput.mean))
+}
+
+/// The most throughput that the tangents allow between the second and the third point (or `end`, without a third).
+fn highest(
+    first: Option<(f64, f64)>,
+    second: Option<(f64, f64)>,
+    third: Option<(f64, f64)>,
+    fourth: Option<(f64, f64)>,
+    end: f64,
+) -> f64 {
+    let Some((x, y)) = second else { return 0.0 };
+    // Without a level before, throughput grows at most as from nothing.
+    let (x0, y0) = first.unwrap_or((0.0, 0.0));
+    let rise = ((y - y0) / (x - x0)).max(0.0);
+    let from_left = y + rise * (end - x);
+    let (Some((x3, y3)), Some((x4, y4))) = (third, fourth) else {
+        return from_left;
+    };
+    let fall = ((y3 - y4) / (x4 - x3)).max(0.0);
+    if rise + fall <= 0.0 {
+        return y.max(y3);
+    }
+    let crossing = ((y3 - y + fall * x3 + rise * x) / (rise + fall)).clamp(x, x3);
+    y + rise * (crossing - x)
+}
+
+/// A level between two others, by the geometric mean; `None` when there is none worth telling apart.
+fn between(low: f64, high: f64, settings: &Settings) -> Option<f64> {
+    let middle = (low * high).sqrt();
+    match settings.unit {
+        Unit::Workers => {
+            let middle = middle.round().clamp(low + 1.0, (high - 1.0).max(low + 1.0));
+            (middle < high - 1e-9).then_some(middle)
+        }
+        Unit::RunsPerSecond => (high / low > 1.0 + RATE_RESOLUTION).then_some(middle),
+    }
+}
+
+/// Several trials of one level as one: the longest kind counts, because the short ones only showed the way.
+fn pool(trials: &[&Trial]) -> Good {
+    let longest = trials
+        .iter()
+        .map(|trial| trial.length)
+        .max()
+        .unwrap_or(Length::Short);
+    let kept = || trials.iter().filter(|trial| trial.length == longest);
+    let seconds: f64 = kept().map(|trial| trial.measured_seconds).sum();
+    let weighted = |of: fn(&Trial) -> f64| -> f64 {
+        kept()
+            .map(|trial| of(trial) * trial.measured_seconds / seconds)
+            .sum()
+    };
+    let mean = weighted(|trial| trial.runs_per_second.mean);
+    let half = kept()
+        .map(|trial| (trial.runs_per_second.half() * trial.measured_seconds / seconds).powi(2))
+        .sum::<f64>()
+        .sqrt();
+    Good {
+        level: trials.first().map_or(0.0, |trial| trial.level),
+        throughput: Interval::around(mean, half),
+        measured: longest >= Length::Medium,
+        confirmed: longest == Length::Long,
+    }
+}
