@@ -43,7 +43,7 @@ pub(super) fn capacity(
     } else {
         trials
     };
-    let curve = Curve::of(counted, broke_at);
+    let curve = Curve::of(counted, broke_at, settings.tolerance_ratio);
     let (knee, best) = (curve.knee()?, curve.best()?);
     let trial = counted
         .iter()
@@ -55,7 +55,7 @@ pub(super) fn capacity(
         high: knee.throughput.high,
     };
     let runs_per_second = Interval {
-        high: own.high.max(best.throughput.high),
+        high: own.high + (best.throughput.mean - own.mean).max(0.0),
         ..own
     };
     let responses = trial.requests_per_second.mean / trial.runs_per_second.mean;
@@ -168,6 +168,15 @@ pub(super) fn doubts(trials: &[Trial], capacity: Option<&Capacity>, search: &Sea
             doubts.push(format!(
                 "The confirming trial was cut to {:.0} s.",
                 last.measured_seconds
+            ));
+        }
+        if last.failures.high > search.settings.tolerance_ratio {
+            doubts.push(format!(
+                "{:.1} % of the runs failed, which is not surely within the tolerance of {} % (95 % {:.1}–{:.1} %).",
+                last.failures.ratio * 100.0,
+                search.settings.tolerance_ratio * 100.0,
+                last.failures.low * 100.0,
+                last.failures.high * 100.0,
             ));
         }
         for earlier in own.filter(|trial| trial.length == Length::Medium) {

@@ -7,6 +7,7 @@
 //! every further worker, so the line through the two levels before is an upper bound, and so is the line through the two
 //! levels behind. Where the bound promises little, no trial is spent; that is what makes the search short.
 
+use super::super::statistics::{Z_CLEAR, ratio_rose, wilson_lower_at};
 use super::Settings;
 use super::ramp::same;
 use super::result::{Interval, Length, Trial, Unit};
@@ -16,6 +17,12 @@ const WORTHWHILE: f64 = 0.03;
 
 /// "Within the interval of the best" is taken as no less than the first and no more than the second share.
 const WITHIN: (f64, f64) = (0.01, 0.025);
+
+/// Fewest runs of sustainable trials that failures of other trials are compared with.
+const ENOUGH_RUNS: u64 = 100;
+
+/// Above the highest level measured, this much higher is tried.
+const EXPANSION: f64 = 2.0;
 
 /// The lowest level that suffices is known well enough when it is at most this much above one that does not.
 const KNEE_FACTOR: f64 = 1.25;
@@ -56,11 +63,13 @@ pub(super) struct Curve {
     pub(super) ceiling: Option<f64>,
     /// A level whose last trial failed and is to be repeated first.
     suspect: Option<f64>,
+    /// No level alone is to blame, but all together fail too often.
+    fails_anyway: bool,
 }
 
 impl Curve {
     /// What all trials together say, the later ones over the earlier ones: a service may break, or recover.
-    pub(super) fn of(trials: &[Trial], broke_at: Option<f64>) -> Self {
+    pub(super) fn of(trials: &[Trial], broke_at: Option<f64>, tolerance_ratio: f64) -> Self {
         let mut curve = Self {
             ceiling: broke_at,
             ..Self::default()
@@ -82,6 +91,10 @@ impl Curve {
                 bad_before = Some(trial.level);
                 curve.suspect = Some(trial.level);
             }
+        }
+        if fail_anyway(trials, tolerance_ratio) {
+            curve.fails_anyway = true;
+            return curve;
         }
         fine.sort_by(|a, b| a.level.total_cmp(&b.level));
         curve.good = fine
@@ -107,19 +120,19 @@ impl Curve {
                 .throughput
                 .half()
                 .clamp(WITHIN.0 * mean, WITHIN.1 * mean);
-        self.good.iter().find(|good| {
-            // What a long trial said is judged with its own interval, or luck would send the search up and up.
-            let reach = if good.confirmed {
-                good.throughput.high
-            } else {
-                good.throughput.mean
-            };
-            reach >= enough
-        })
+        // What a long trial said is judged with its own interval, or luck would send the search up and down for ever.
+        let confirmed = self
+            .good
+            .iter()
+            .find(|good| good.confirmed && good.throughput.high >= enough);
+        confirmed.or_else(|| self.good.iter().find(|good| good.throughput.mean >= enough))
     }
 
     /// What to do next.
     pub(super) fn next(&self, settings: &Settings) -> Step {
+        if self.fails_anyway {
+            return Step::NothingHolds;
+        }
         if let Some(level) = self.suspect {
             return Step::Glance(level);
         }
@@ -168,11 +181,15 @@ impl Curve {
         let right = at(1).map(|good| good.level);
         let end = right
             .or(self.ceiling)
-            .unwrap_or(settings.highest_level)
+            .unwrap_or(EXPANSION * best.level)
             .min(settings.highest_level);
         let promise = highest(point(at(-1)), point(Some(best)), point(at(1)), point(at(2)), end);
         if promise > bound
-            && let Some(level) = between(best.level, end, settings)
+            && let Some(level) = if right.or(self.ceiling).is_some() {
+                between(best.level, end, settings)
+            } else {
+                (end > best.level * (1.0 + 1e-9)).then_some(end)
+            }
         {
             return Some((level, end / best.level));
         }
@@ -193,32 +210,66 @@ impl Curve {
     }
 }
 
-fn point(good: Option<&Good>) -> Option<(f64, f64)> {
-    good.map(|good| (good.level, good.throughput.mean))
+/// Whether the share of failures is surely too high without having grown with the level: then no level is to blame, and
+/// each trial for itself may look as if it was within the tolerance.
+pub(super) fn fail_anyway(trials: &[Trial], tolerance_ratio: f64) -> bool {
+    let count = |good: bool| {
+        trials
+            .iter()
+            .filter(|trial| trial.sustainable() == good)
+            .fold((0, 0), |(failed, runs), trial| {
+                (failed + trial.failed, runs + trial.runs)
+            })
+    };
+    let (fine, bad) = (count(true), count(false));
+    fine.1 >= ENOUGH_RUNS
+        && !ratio_rose(fine, bad)
+        && wilson_lower_at(Z_CLEAR, fine.0 + bad.0, fine.1 + bad.1) > tolerance_ratio
+}
+
+/// A level, its throughput, and how unsure that is (about one standard error).
+type Point = (f64, f64, f64);
+
+fn point(good: Option<&Good>) -> Option<Point> {
+    good.map(|good| {
+        (
+            good.level,
+            good.throughput.mean,
+            good.throughput.half() / 2.0,
+        )
+    })
 }
 
 /// The most throughput that the tangents allow between the second and the third point (or `end`, without a third).
+///
+/// A slope counts as far as it is more than one standard error, or accidents would be followed up.
 fn highest(
-    first: Option<(f64, f64)>,
-    second: Option<(f64, f64)>,
-    third: Option<(f64, f64)>,
-    fourth: Option<(f64, f64)>,
+    first: Option<Point>,
+    second: Option<Point>,
+    third: Option<Point>,
+    fourth: Option<Point>,
     end: f64,
 ) -> f64 {
-    let Some((x, y)) = second else { return 0.0 };
+    let Some(near) = second else { return 0.0 };
+    let (x, y, _) = near;
     // Without a level before, throughput grows at most as from nothing.
-    let (x0, y0) = first.unwrap_or((0.0, 0.0));
-    let rise = ((y - y0) / (x - x0)).max(0.0);
-    let from_left = y + rise * (end - x);
-    let (Some((x3, y3)), Some((x4, y4))) = (third, fourth) else {
-        return from_left;
+    let rise = slope(first.unwrap_or((0.0, 0.0, 0.0)), near);
+    let (Some(far), Some(beyond)) = (third, fourth) else {
+        return y + rise * (end - x);
     };
-    let fall = ((y3 - y4) / (x4 - x3)).max(0.0);
+    let (x3, y3, _) = far;
+    let fall = slope(beyond, far);
     if rise + fall <= 0.0 {
         return y.max(y3);
     }
     let crossing = ((y3 - y + fall * x3 + rise * x) / (rise + fall)).clamp(x, x3);
     y + rise * (crossing - x)
+}
+
+/// How much throughput surely rises per level from one point to the other, not below 0; either may be the higher level.
+fn slope(from: Point, to: Point) -> f64 {
+    let ((x, y, error), (x2, y2, error2)) = (from, to);
+    ((y2 - y - error.hypot(error2)) / (x2 - x).abs()).max(0.0)
 }
 
 /// A level between two others, by the geometric mean; `None` when there is none worth telling apart.

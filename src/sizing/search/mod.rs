@@ -34,9 +34,14 @@ const SHORT: Plan = Plan {
     phase: Phase::Ramp,
     length: Length::Short,
     shortest_seconds: 2.4,
-    longest_seconds: 8.0,
-    precision_ratio: 0.08,
+    longest_seconds: 6.0,
+    precision_ratio: 0.1,
+    enough_per_second: f64::INFINITY,
+    variation: 0.0,
 };
+
+/// A level of the ramp that brings this much more throughput than all before it needs no closer look.
+const GROWING: f64 = 1.25;
 
 /// Levels that the answer depends on.
 const MEDIUM: Plan = Plan {
@@ -45,6 +50,8 @@ const MEDIUM: Plan = Plan {
     shortest_seconds: 5.0,
     longest_seconds: 12.0,
     precision_ratio: 0.03,
+    enough_per_second: f64::INFINITY,
+    variation: 0.0,
 };
 
 /// The answer.
@@ -53,7 +60,9 @@ const LONG: Plan = Plan {
     length: Length::Long,
     shortest_seconds: 25.0,
     longest_seconds: 60.0,
-    precision_ratio: 0.025,
+    precision_ratio: 0.03,
+    enough_per_second: f64::INFINITY,
+    variation: 0.0,
 };
 
 /// A first look at a level during the search.
@@ -343,7 +352,21 @@ impl Search {
     fn advance(&mut self) {
         if self.ramp_ended.is_none() {
             match ramp::next(&self.trials, &self.settings) {
-                ramp::Next::Hold(level) => return self.hold(level, SHORT),
+                ramp::Next::Hold(level) => {
+                    let best = self.trials.iter().map(|trial| trial.runs_per_second.mean);
+                    let enough_per_second = if self.trials.is_empty() {
+                        0.0
+                    } else {
+                        GROWING * best.fold(0.0, f64::max)
+                    };
+                    return self.hold(
+                        level,
+                        Plan {
+                            enough_per_second,
+                            ..SHORT
+                        },
+                    );
+                }
                 ramp::Next::Ended(reason) => self.ramp_ended = Some(reason),
             }
         }
@@ -368,7 +391,7 @@ impl Search {
             .filter(|trial| trial.phase != Phase::Ramp)
             .count();
         let hurry = left < RESERVED_SECONDS || searched >= MOST_TRIALS;
-        let curve = Curve::of(&self.trials, self.broke_at);
+        let curve = Curve::of(&self.trials, self.broke_at, self.settings.tolerance_ratio);
         if !self.waiting.is_empty() && !hurry {
             let level = self.waiting.remove(0);
             return self.hold(level, MEDIUM);
@@ -388,11 +411,26 @@ impl Search {
                 Plan {
                     longest_seconds: LONG.longest_seconds.min(left),
                     shortest_seconds: LONG.shortest_seconds.min(left),
+                    variation: self.variation(),
                     ..LONG
                 },
             ),
             Step::Finished | Step::NothingHolds => self.enter(Phase::Done),
         }
+    }
+
+    /// The mean variation of throughput in the trials that measured it, with their interval as the measure.
+    fn variation(&self) -> f64 {
+        let measured: Vec<f64> = self
+            .trials
+            .iter()
+            .filter(|trial| trial.length >= Length::Medium && trial.sustainable())
+            .map(|trial| {
+                let rate = trial.runs_per_second;
+                (rate.half() / rate.mean).powi(2) * trial.measured_seconds
+            })
+            .collect();
+        measured.iter().sum::<f64>() / measured.len().max(1) as f64
     }
 
     fn lowest(&self) -> f64 {

@@ -5,6 +5,7 @@
 
 use super::super::verdict::Reason;
 use super::Settings;
+use super::curve::fail_anyway;
 use super::result::Trial;
 
 /// Each level is this much higher than the one before.
@@ -47,6 +48,9 @@ pub(super) fn next(trials: &[Trial], settings: &Settings) -> Next {
         } else {
             flaw.reason()
         });
+    }
+    if fail_anyway(trials, settings.tolerance_ratio) {
+        return Next::Ended(Reason::Failures);
     }
     if last.level >= settings.highest_level {
         return Next::Ended(Reason::RampEnded);

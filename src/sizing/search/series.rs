@@ -12,6 +12,9 @@ const CUTS: [usize; 2] = [12, 6];
 /// Fewest rates that have an interval.
 const ENOUGH_RATES: usize = 3;
 
+/// A warm-up differs from the rest by this many half widths.
+const CLEARLY: f64 = 1.5;
+
 /// Batches of the trend test.
 const TREND_BATCHES: usize = 12;
 
@@ -27,7 +30,7 @@ pub(super) struct Estimate {
 ///
 /// MSER (White 1997): cut where the standard error of what is left is smallest, at most half of the series. That alone
 /// also cuts away an accidental dip and so makes noise look small; hence the cut stays only when what it takes away
-/// differs from the rest by more than three standard errors.
+/// differs from the rest by clearly more than its interval.
 pub(super) fn warm_up(rates: &[f64]) -> usize {
     let n = rates.len();
     let mut best = (0, f64::INFINITY);
@@ -44,9 +47,8 @@ pub(super) fn warm_up(rates: &[f64]) -> usize {
     if head.is_empty() || rest.len() < ENOUGH_RATES {
         return 0;
     }
-    let variance = squares(rest) / (rest.len() as f64 - 1.0);
-    let error = (variance / head.len() as f64 + variance / rest.len() as f64).sqrt();
-    if (mean(head) - mean(rest)).abs() > 3.0 * error {
+    let error = half_width(rest, CUTS[1]) * (1.0 + rest.len() as f64 / head.len() as f64).sqrt();
+    if (mean(head) - mean(rest)).abs() > CLEARLY * error {
         cut
     } else {
         0

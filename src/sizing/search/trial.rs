@@ -11,7 +11,7 @@ use super::result::{Flaw, Interval, Length, Phase, Ratio, ServiceTimes, Trial, U
 use super::series::{Estimate, estimate, trend, warm_up};
 
 /// Shortest bin, in seconds.
-const BIN_SECONDS: f64 = 0.5;
+const BIN_SECONDS: f64 = 0.35;
 
 /// A level that the generator has not reached after this long, and three runs, is measured as it is.
 const REACH_SECONDS: f64 = 5.0;
@@ -20,12 +20,12 @@ const REACH_SECONDS: f64 = 5.0;
 const REACHED_RATIO: f64 = 0.98;
 
 /// Time for the service to settle on a new level: this many runs one after the other, within these seconds.
-const SETTLE_RUNS: f64 = 1.5;
+const SETTLE_RUNS: f64 = 1.2;
 const SETTLE_SECONDS: (f64, f64) = (0.4, 20.0);
 
 /// A trial lasts at least this many runs one after the other, up to so many seconds.
-const SHORTEST_RUNS: f64 = 3.0;
-const SHORTEST_RUNS_SECONDS: f64 = 60.0;
+const SHORTEST_RUNS: f64 = 2.0;
+const SHORTEST_RUNS_SECONDS: f64 = 30.0;
 
 /// Fewest samples that a ratio is judged by, and fewest failures that show that nothing works.
 const ENOUGH_SAMPLES: u64 = 100;
@@ -36,6 +36,9 @@ const CLEARLY: f64 = 1.5;
 
 /// Before that, a service gets this long to come to its senses.
 const ABORT_SECONDS: f64 = 1.0;
+
+/// A shorter trial has no trend, only moments, in seconds.
+const TREND_SECONDS: f64 = 20.0;
 
 /// Change over a trial that is still steady, as a share of the mean.
 const STEADY_RATIO: f64 = 0.05;
@@ -57,6 +60,10 @@ pub(super) struct Plan {
     pub(super) longest_seconds: f64,
     /// It ends in between when the half width of the interval is this share of the throughput.
     pub(super) precision_ratio: f64,
+    /// It needs no precision when throughput is surely above this: it still grows, and that is enough to know.
+    pub(super) enough_per_second: f64,
+    /// How much throughput varies by what earlier trials say: the squared relative half width of a second's interval.
+    pub(super) variation: f64,
 }
 
 /// What a trial is judged by.
@@ -256,9 +263,16 @@ impl OpenTrial {
         if seconds >= self.plan.longest_seconds.max(shortest) {
             return true;
         }
+        // Looking again and again until the interval happens to be narrow makes it too narrow.
+        if !self.is_time_to_judge(seconds, shortest) {
+            return false;
+        }
         let precise = trial.runs_per_second.half()
-            <= self.plan.precision_ratio * trial.runs_per_second.mean;
-        let clear = |ratio: &Ratio, allowed: f64| ratio.low > allowed || ratio.high <= allowed;
+            <= self.plan.precision_ratio * trial.runs_per_second.mean
+            || trial.runs_per_second.low > self.plan.enough_per_second;
+        let clear = |ratio: &Ratio, allowed: f64| {
+            ratio.low > allowed || ratio.high <= allowed || self.plan.length == Length::Short
+        };
         let failures_clear = clear(&trial.failures, standard.tolerance_ratio);
         let slower_clear = match (&standard.latency, trial.service_times) {
             (Some(rule), Some(times)) => times
@@ -267,6 +281,13 @@ impl OpenTrial {
             _ => true,
         };
         precise && failures_clear && slower_clear
+    }
+
+    /// Precision is judged after the shortest time and whenever half of it has passed again.
+    fn is_time_to_judge(&self, seconds: f64, shortest: f64) -> bool {
+        let looks = |seconds: f64| (2.0 * seconds / shortest).floor();
+        let last = self.bins.last().map_or(0.0, |bin| bin.seconds);
+        looks(seconds) > looks(seconds - last)
     }
 
     /// Whether more of the same would be a waste of time.
@@ -299,7 +320,9 @@ impl OpenTrial {
             - self.bins.iter().map(|bin| bin.seconds).sum::<f64>();
         let interval = |rates: &[f64]| {
             estimate(rates, seconds).map_or_else(Interval::default, |Estimate { mean, half }| {
-                Interval::around(mean, half)
+                // A quiet moment does not make a service steadier than it was all the time before.
+                let known = mean * (self.plan.variation / seconds).sqrt();
+                Interval::around(mean, half.max(known))
             })
         };
         let successes = rates(bins, |bin| bin.succeeded);
@@ -369,17 +392,19 @@ fn flaws(trial: &Trial, successes: &[f64], bins: &[Bin], standard: &Standard) ->
     let mut flaws = Vec::new();
     if trial.failed == trial.runs {
         flaws.push(Flaw::NothingSucceeded);
-    } else if trial.failures.ratio > standard.tolerance_ratio {
+    } else if too_many(trial.failures, standard.tolerance_ratio, trial.length) {
         flaws.push(Flaw::Failures);
     }
     if let (Some(rule), Some(times)) = (&standard.latency, trial.service_times)
         && times
             .slower
-            .is_some_and(|slower| slower.ratio > rule.allowed_ratio)
+            .is_some_and(|slower| too_many(slower, rule.allowed_ratio, trial.length))
     {
         flaws.push(Flaw::Latency);
     }
-    if let Some(change_ratio) = trend(successes, STEADY_RATIO) {
+    if trial.measured_seconds >= TREND_SECONDS
+        && let Some(change_ratio) = trend(successes, STEADY_RATIO)
+    {
         flaws.push(Flaw::Unsteady { change_ratio });
     }
     if trial.measured_seconds <= 0.0 {
@@ -411,6 +436,11 @@ fn flaws(trial: &Trial, successes: &[f64], bins: &[Bin], standard: &Standard) ->
         }
     }
     flaws
+}
+
+/// A short trial only knows what is certain; the longer ones have looked until it was, or go by what they saw.
+fn too_many(ratio: Ratio, allowed: f64, length: Length) -> bool {
+    ratio.ratio > allowed && (length > Length::Short || ratio.low > allowed)
 }
 
 #[expect(

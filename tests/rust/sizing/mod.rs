@@ -7,7 +7,7 @@ mod original;
 mod services;
 mod simulator;
 
-use molotov::sizing::search::{Findings, Length, Observation, Search, Settings, Unit};
+use molotov::sizing::search::{Findings, Observation, Search, Settings, Unit};
 use services::{Case, Truth, cases};
 use simulator::World;
 
@@ -57,19 +57,28 @@ impl Outcome {
     fn new(findings: Findings, truth: Truth, world: &World, case: &Case) -> Self {
         let truth = match truth {
             Truth::Capacity(truth) | Truth::UntilDeath(truth) => Some(truth),
-            Truth::Drifting(truth) => findings
-                .trials
-                .iter()
-                .rfind(|trial| trial.length == Length::Long)
-                .map(|trial| {
+            Truth::Drifting(truth) => findings.capacity.as_ref().map(|capacity| {
+                let own = || {
+                    findings.trials.iter().filter(|trial| {
+                        trial.sustainable() && (trial.level - capacity.level).abs() < 0.5
+                    })
+                };
+                let longest = own().map(|trial| trial.length).max();
+                let long: Vec<_> = own()
+                    .filter(|trial| Some(trial.length) == longest)
+                    .collect();
+                let seconds: f64 = long.iter().map(|trial| trial.measured_seconds).sum();
+                let weighted = long.iter().map(|trial| {
                     let from = trial.began_seconds + trial.warm_up_seconds;
-                    let mean = (0..1000)
-                        .map(|part| from + trial.measured_seconds * f64::from(part) / 1000.0)
-                        .map(|at| case.service.speed.at(at, world.phase))
-                        .sum::<f64>()
-                        / 1000.0;
-                    truth * mean
-                }),
+                    let parts = (0..1000).map(|part| f64::from(part) / 1000.0);
+                    let speed = parts.map(|part| {
+                        let at = from + trial.measured_seconds * part;
+                        case.service.speed.at(at, world.phase)
+                    });
+                    speed.sum::<f64>() / 1000.0 * trial.measured_seconds
+                });
+                truth * weighted.sum::<f64>() / seconds
+            }),
             Truth::None => None,
         };
         let capacity = findings.capacity.as_ref().map(|capacity| capacity.runs_per_second);
@@ -122,8 +131,9 @@ fn table() {
             median(outcomes.iter().map(|o| o.findings.trials.len() as f64)),
             clock.elapsed().as_millis() as f64 / n,
         );
+        println!("      missed {} too low, {} too high; ramp {:?}", outcomes.iter().filter(|o| !o.covered && o.bias.is_some_and(|b| b < 0.0)).count(), outcomes.iter().filter(|o| !o.covered && o.bias.is_some_and(|b| b > 0.0)).count(), outcomes.iter().map(|o| format!("{:?}", o.findings.ramp_ended)).fold(std::collections::BTreeMap::new(), |mut m, r| { *m.entry(r).or_insert(0) += 1; m }));
         if let Ok(show) = std::env::var("SHOW") && case.name.contains(&show) {
-            for o in &outcomes {
+            for o in outcomes.iter().filter(|o| !o.covered || o.bias.is_none_or(|b| b.abs() > 0.05) || o.findings.seconds > 180.0) {
                 println!("  {} | ramp {:?} limit {:?} bias {:?} cov {} {:?}", o.findings.headline(), o.findings.ramp_ended, o.findings.capacity.as_ref().map(|c| c.limit), o.bias, o.covered, o.findings.unconfirmed);
                 for t in &o.findings.trials {
                     println!("     {:6.1} {:8} {:?} L{:.0} warm {:.1} meas {:.1} X {:.1} [{:.1} {:.1}] fail {:.3} {:?}", t.began_seconds, t.phase.as_str(), t.length, t.level, t.warm_up_seconds, t.measured_seconds, t.runs_per_second.mean, t.runs_per_second.low, t.runs_per_second.high, t.failures.ratio, t.flaws);
