@@ -3,7 +3,7 @@
 //! Pure functions over the trials; deciding what to measure is `curve`'s. Called by `Search` when somebody asks what has
 //! been found.
 
-use super::curve::{Curve, Good};
+use super::curve::Curve;
 use super::ramp::same;
 use super::result::{Capacity, Flaw, Interval, Length, Limit, Phase, Trial, Unit};
 use super::usl::Usl;
@@ -19,14 +19,17 @@ const WIDE_RATIO: f64 = 0.1;
 /// A level whose throughput changed by more than this share between two trials is worth a word.
 const CHANGED_RATIO: f64 = 0.05;
 
+/// Levels nobody measured may bring this much more than the best measured one, or they would have been measured.
+const MOST_PROMISED: f64 = 1.03;
+
 /// One level up means this much more workers, and growth means this much more throughput of them.
 const NEXT_LEVEL: f64 = 0.1;
 const GROWTH: f64 = 0.02;
 
 /// The capacity as far as the trials say.
 ///
-/// Its mean and lower end are those of the level that suffices; the interval reaches up to what the best level may
-/// bring, so that it holds the best throughput and not only that of the chosen level.
+/// Its mean is that of the level that suffices. The interval reaches up by what the best level may bring more, so that it
+/// holds the best throughput and not only that of the chosen level, and both ways by what the service changed meanwhile.
 pub(super) fn capacity(
     trials: &[Trial],
     broke_at: Option<f64>,
@@ -49,14 +52,15 @@ pub(super) fn capacity(
         .iter()
         .filter(|trial| same(trial.level, knee.level) && trial.sustainable())
         .max_by(|a, b| a.length.cmp(&b.length))?;
-    let own = Interval {
-        mean: knee.throughput.mean,
-        low: knee.throughput.low,
-        high: knee.throughput.high,
-    };
+    let own = knee.throughput;
+    let change = knee.change;
+    let best = curve
+        .promise(settings)
+        .min(best.throughput.mean * MOST_PROMISED);
     let runs_per_second = Interval {
-        high: own.high + (best.throughput.mean - own.mean).max(0.0),
-        ..own
+        mean: own.mean,
+        low: (own.low - change).max(0.0),
+        high: own.high + change + (best - own.mean).max(0.0),
     };
     let responses = trial.requests_per_second.mean / trial.runs_per_second.mean;
     let scaled = |rate: f64| rate * responses;
@@ -78,7 +82,7 @@ pub(super) fn capacity(
         limit: if died {
             Limit::Died
         } else {
-            limit(&curve, best, counted, settings)
+            limit(&curve, counted, settings)
         },
     })
 }
@@ -95,7 +99,10 @@ fn dies(trials: &[Trial]) -> bool {
     dead(second) && dead(last) && was_fine
 }
 
-fn limit(curve: &Curve, best: &Good, trials: &[Trial], settings: &Settings) -> Limit {
+fn limit(curve: &Curve, trials: &[Trial], settings: &Settings) -> Limit {
+    let Some(best) = curve.best() else {
+        return Limit::Throughput;
+    };
     let before = curve.good.iter().rev().find(|good| good.level < best.level);
     let (level, rate) = before.map_or((0.0, 0.0), |good| (good.level, good.throughput.mean));
     let slope = (best.throughput.mean - rate) / (best.level - level);

@@ -15,11 +15,18 @@ use super::result::{Interval, Length, Trial, Unit};
 /// A gap between levels is worth a trial when it can hold this much more throughput than the best level.
 const WORTHWHILE: f64 = 0.03;
 
+/// When levels are chosen, a slope counts as far as it is more than this many standard errors, or accidents would be
+/// followed up.
+const SURE: f64 = 1.0;
+
 /// "Within the interval of the best" is taken as no less than the first and no more than the second share.
-const WITHIN: (f64, f64) = (0.01, 0.025);
+const WITHIN: (f64, f64) = (0.01, 0.02);
 
 /// Fewest runs of sustainable trials that failures of other trials are compared with.
 const ENOUGH_RUNS: u64 = 100;
+
+/// A level that failed this many confirmations has failed, whatever shorter trials say.
+const CONFIRMATIONS: usize = 2;
 
 /// Above the highest level measured, this much higher is tried.
 const EXPANSION: f64 = 2.0;
@@ -38,6 +45,11 @@ pub(super) struct Good {
     /// By a trial of medium length or a long one.
     measured: bool,
     pub(super) confirmed: bool,
+    /// When its last trial began.
+    last_seconds: f64,
+    /// By how much its throughput changed between a trial of medium length and the long one, beyond what both intervals
+    /// explain.
+    pub(super) change: f64,
 }
 
 /// What to do next.
@@ -61,8 +73,8 @@ pub(super) struct Curve {
     pub(super) good: Vec<Good>,
     /// The lowest level that two trials in a row found not to be sustainable.
     pub(super) ceiling: Option<f64>,
-    /// A level whose last trial failed and is to be repeated first.
-    suspect: Option<f64>,
+    /// A level whose last trial failed and is to be repeated first, and how long that trial was.
+    suspect: Option<(f64, Length)>,
     /// No level alone is to blame, but all together fail too often.
     fails_anyway: bool,
 }
@@ -76,20 +88,28 @@ impl Curve {
         };
         let mut fine: Vec<&Trial> = Vec::new();
         let mut bad_before: Option<f64> = None;
-        for trial in trials {
+        for (place, trial) in trials.iter().enumerate() {
+            let given_up = |level: f64| {
+                let failed = trials.iter().take(place + 1).filter(|other| {
+                    other.length == Length::Long && !other.sustainable() && same(other.level, level)
+                });
+                failed.count() >= CONFIRMATIONS
+            };
             if trial.sustainable() {
                 fine.push(trial);
                 bad_before = None;
                 curve.suspect = None;
                 curve.ceiling = curve.ceiling.filter(|bad| *bad > trial.level * (1.0 + 1e-9));
-            } else if bad_before.is_some_and(|level| same(level, trial.level)) {
+            } else if bad_before.is_some_and(|level| same(level, trial.level))
+                || given_up(trial.level)
+            {
                 fine.retain(|good| good.level < trial.level * (1.0 - 1e-9));
                 curve.ceiling = Some(curve.ceiling.map_or(trial.level, |bad| bad.min(trial.level)));
                 curve.suspect = None;
                 bad_before = None;
             } else {
                 bad_before = Some(trial.level);
-                curve.suspect = Some(trial.level);
+                curve.suspect = Some((trial.level, trial.length));
             }
         }
         if fail_anyway(trials, tolerance_ratio) {
@@ -113,13 +133,7 @@ impl Curve {
 
     /// The lowest level whose throughput is within the interval of the best.
     pub(super) fn knee(&self) -> Option<&Good> {
-        let best = self.best()?;
-        let mean = best.throughput.mean;
-        let enough = mean
-            - best
-                .throughput
-                .half()
-                .clamp(WITHIN.0 * mean, WITHIN.1 * mean);
+        let enough = self.enough();
         // What a long trial said is judged with its own interval, or luck would send the search up and down for ever.
         let confirmed = self
             .good
@@ -128,13 +142,50 @@ impl Curve {
         confirmed.or_else(|| self.good.iter().find(|good| good.throughput.mean >= enough))
     }
 
+    /// The lower end of the interval of the best.
+    fn enough(&self) -> f64 {
+        self.best().map_or(0.0, |best| {
+            let mean = best.throughput.mean;
+            let half = best.throughput.half();
+            mean - half.clamp(WITHIN.0 * mean, WITHIN.1 * mean)
+        })
+    }
+
+    /// A level to measure again, because the service has changed since and a confirmation is judged by it.
+    fn stale(&self, best: &Good, knee: &Good) -> Option<f64> {
+        let enough = self.enough();
+        let refused = self
+            .good
+            .iter()
+            .filter(|good| good.confirmed && good.throughput.high < enough)
+            .map(|good| good.last_seconds)
+            .fold(f64::NEG_INFINITY, f64::max);
+        if refused > best.last_seconds {
+            return Some(best.level);
+        }
+        if !knee.confirmed || knee.change <= 0.0 {
+            return None;
+        }
+        let above = self.good.iter().find(|good| good.level > knee.level);
+        let other = if best.level > knee.level {
+            Some(best)
+        } else {
+            above
+        };
+        other
+            .filter(|other| other.last_seconds < knee.last_seconds)
+            .map(|other| other.level)
+    }
+
     /// What to do next.
     pub(super) fn next(&self, settings: &Settings) -> Step {
         if self.fails_anyway {
             return Step::NothingHolds;
         }
-        if let Some(level) = self.suspect {
-            return Step::Glance(level);
+        match self.suspect {
+            Some((level, Length::Short)) => return Step::Glance(level),
+            Some((level, _)) => return Step::Measure(level),
+            None => {}
         }
         let (Some(best), Some(knee)) = (self.best(), self.knee()) else {
             let lowest = settings.first_level.min(settings.highest_level);
@@ -143,6 +194,9 @@ impl Curve {
                 _ => Step::Glance(lowest),
             };
         };
+        if let Some(level) = self.stale(best, knee) {
+            return Step::Measure(level);
+        }
         if knee.confirmed {
             return Step::Finished;
         }
@@ -169,45 +223,67 @@ impl Curve {
         Step::Confirm(knee.level)
     }
 
+    /// The most throughput that levels beside the best one may have, by what is known around them.
+    pub(super) fn promise(&self, settings: &Settings) -> f64 {
+        self.best().map_or(0.0, |best| {
+            let gaps = self.gaps(best, 0.0, settings);
+            gaps.iter()
+                .filter(|gap| gap.level.is_some())
+                .map(|gap| gap.promise)
+                .fold(best.throughput.mean, f64::max)
+        })
+    }
+
     /// A level beside the best one where throughput may be clearly higher, and the factor between its neighbours.
     fn worthwhile(&self, best: &Good, settings: &Settings) -> Option<(f64, f64)> {
-        let place = self.good.iter().position(|good| same(good.level, best.level))?;
+        let bound = best.throughput.mean * (1.0 + WORTHWHILE);
+        self.gaps(best, SURE, settings)
+            .iter()
+            .filter(|gap| gap.promise > bound)
+            .find_map(|gap| Some((gap.level?, gap.factor)))
+    }
+
+    /// The gap above the best level and the one below.
+    fn gaps(&self, best: &Good, sure: f64, settings: &Settings) -> Vec<Gap> {
+        let place = self.good.partition_point(|good| good.level < best.level);
         let at = |offset: isize| {
             place
                 .checked_add_signed(offset)
                 .and_then(|place| self.good.get(place))
         };
-        let bound = best.throughput.mean * (1.0 + WORTHWHILE);
-        let right = at(1).map(|good| good.level);
-        let end = right
-            .or(self.ceiling)
+        let measured = at(1).map(|good| good.level).or(self.ceiling);
+        let end = measured
             .unwrap_or(EXPANSION * best.level)
             .min(settings.highest_level);
-        let promise = highest(point(at(-1)), point(Some(best)), point(at(1)), point(at(2)), end);
-        if promise > bound
-            && let Some(level) = if right.or(self.ceiling).is_some() {
-                between(best.level, end, settings)
-            } else {
-                (end > best.level * (1.0 + 1e-9)).then_some(end)
-            }
-        {
-            return Some((level, end / best.level));
-        }
-        let left = at(-1)?;
-        let promise = highest(
-            point(at(-2)),
-            point(Some(left)),
-            point(Some(best)),
-            point(at(1)),
-            best.level,
-        );
-        if promise > bound
-            && let Some(level) = between(left.level, best.level, settings)
-        {
-            return Some((level, best.level / left.level));
-        }
-        None
+        let above = Gap {
+            promise: highest([at(-1), Some(best), at(1), at(2)].map(point), end, sure),
+            level: match measured {
+                Some(_) => between(best.level, end, settings),
+                None => (end > best.level * (1.0 + 1e-9)).then_some(end),
+            },
+            factor: end / best.level,
+        };
+        let Some(left) = at(-1) else {
+            return vec![above];
+        };
+        let below = Gap {
+            promise: highest([at(-2), Some(left), Some(best), at(1)].map(point), best.level, sure),
+            level: between(left.level, best.level, settings),
+            factor: best.level / left.level,
+        };
+        vec![above, below]
     }
+}
+
+/// The levels between two measured ones.
+#[derive(Debug, Clone, Copy)]
+struct Gap {
+    /// The most throughput there can be.
+    promise: f64,
+    /// The level to measure; `None` when there is none worth telling apart.
+    level: Option<f64>,
+    /// The higher end by the lower one.
+    factor: f64,
 }
 
 /// Whether the share of failures is surely too high without having grown with the level: then no level is to blame, and
@@ -242,23 +318,17 @@ fn point(good: Option<&Good>) -> Option<Point> {
 
 /// The most throughput that the tangents allow between the second and the third point (or `end`, without a third).
 ///
-/// A slope counts as far as it is more than one standard error, or accidents would be followed up.
-fn highest(
-    first: Option<Point>,
-    second: Option<Point>,
-    third: Option<Point>,
-    fourth: Option<Point>,
-    end: f64,
-) -> f64 {
+/// A slope counts as far as it is more than `sure` standard errors.
+fn highest([first, second, third, fourth]: [Option<Point>; 4], end: f64, sure: f64) -> f64 {
     let Some(near) = second else { return 0.0 };
     let (x, y, _) = near;
     // Without a level before, throughput grows at most as from nothing.
-    let rise = slope(first.unwrap_or((0.0, 0.0, 0.0)), near);
+    let rise = slope(first.unwrap_or((0.0, 0.0, 0.0)), near, sure);
     let (Some(far), Some(beyond)) = (third, fourth) else {
         return y + rise * (end - x);
     };
     let (x3, y3, _) = far;
-    let fall = slope(beyond, far);
+    let fall = slope(beyond, far, sure);
     if rise + fall <= 0.0 {
         return y.max(y3);
     }
@@ -266,10 +336,11 @@ fn highest(
     y + rise * (crossing - x)
 }
 
-/// How much throughput surely rises per level from one point to the other, not below 0; either may be the higher level.
-fn slope(from: Point, to: Point) -> f64 {
+/// How much throughput rises per level from one point to the other, so many standard errors taken off, and not below 0;
+/// either may be the higher level.
+fn slope(from: Point, to: Point, sure: f64) -> f64 {
     let ((x, y, error), (x2, y2, error2)) = (from, to);
-    ((y2 - y - error.hypot(error2)) / (x2 - x).abs()).max(0.0)
+    ((y2 - y - sure * error.hypot(error2)) / (x2 - x).abs()).max(0.0)
 }
 
 /// A level between two others, by the geometric mean; `None` when there is none worth telling apart.
@@ -284,29 +355,44 @@ fn between(low: f64, high: f64, settings: &Settings) -> Option<f64> {
     }
 }
 
-/// Several trials of one level as one: the longest kind counts, because the short ones only showed the way.
+/// Several trials of one level as one. The longest kind counts, because the short ones only showed the way; of long ones
+/// all, of others the last, because a service may change.
 fn pool(trials: &[&Trial]) -> Good {
     let longest = trials
         .iter()
         .map(|trial| trial.length)
         .max()
         .unwrap_or(Length::Short);
-    let kept = || trials.iter().filter(|trial| trial.length == longest);
-    let seconds: f64 = kept().map(|trial| trial.measured_seconds).sum();
-    let weighted = |of: fn(&Trial) -> f64| -> f64 {
-        kept()
-            .map(|trial| of(trial) * trial.measured_seconds / seconds)
-            .sum()
+    let of = |length: Length| trials.iter().filter(move |trial| trial.length == length);
+    let first = if longest == Length::Long {
+        0
+    } else {
+        of(longest).count().saturating_sub(1)
     };
-    let mean = weighted(|trial| trial.runs_per_second.mean);
+    let kept = || of(longest).skip(first);
+    let seconds: f64 = kept().map(|trial| trial.measured_seconds).sum();
+    let mean: f64 = kept()
+        .map(|trial| trial.runs_per_second.mean * trial.measured_seconds / seconds)
+        .sum();
     let half = kept()
         .map(|trial| (trial.runs_per_second.half() * trial.measured_seconds / seconds).powi(2))
         .sum::<f64>()
         .sqrt();
+    let change = of(Length::Medium)
+        .filter(|_| longest == Length::Long)
+        .map(|trial| {
+            (trial.runs_per_second.mean - mean).abs() - trial.runs_per_second.half().hypot(half)
+        })
+        .fold(0.0, f64::max);
     Good {
         level: trials.first().map_or(0.0, |trial| trial.level),
         throughput: Interval::around(mean, half),
         measured: longest >= Length::Medium,
         confirmed: longest == Length::Long,
+        last_seconds: trials
+            .iter()
+            .map(|trial| trial.began_seconds)
+            .fold(0.0, f64::max),
+        change,
     }
 }

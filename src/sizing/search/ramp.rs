@@ -15,7 +15,7 @@ const FACTOR: f64 = 2.0;
 const FLAT: f64 = 1.15;
 
 /// ... and hardly more than this, and the last doubling no more than that.
-const FLAT_AT_MOST: f64 = 1.35;
+const FLAT_AT_MOST: f64 = 1.7;
 const FLAT_LAST: f64 = 1.08;
 
 /// Throughput has collapsed when it is hardly more than this share of the best.

@@ -27,6 +27,9 @@ const SETTLE_SECONDS: (f64, f64) = (0.4, 20.0);
 const SHORTEST_RUNS: f64 = 2.0;
 const SHORTEST_RUNS_SECONDS: f64 = 30.0;
 
+/// With fewer runs than this it goes on until that time is over.
+const FEWEST_RUNS: u64 = 5;
+
 /// Fewest samples that a ratio is judged by, and fewest failures that show that nothing works.
 const ENOUGH_SAMPLES: u64 = 100;
 const ENOUGH_FAILURES: u64 = 20;
@@ -257,6 +260,9 @@ impl OpenTrial {
             (SHORTEST_RUNS * seconds).min(SHORTEST_RUNS_SECONDS)
         });
         let shortest = self.plan.shortest_seconds.max(runs_seconds);
+        if trial.runs < FEWEST_RUNS && seconds < SHORTEST_RUNS_SECONDS {
+            return false;
+        }
         if seconds < shortest {
             return false;
         }
