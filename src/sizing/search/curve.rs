@@ -31,6 +31,9 @@ const CONFIRMATIONS: usize = 2;
 /// Above the highest level measured, this much higher is tried.
 const EXPANSION: f64 = 2.0;
 
+/// This many times lower is far below.
+const FAR_BELOW: f64 = 2.0;
+
 /// The lowest level that suffices is known well enough when it is at most this much above one that does not.
 const KNEE_FACTOR: f64 = 1.25;
 
@@ -50,6 +53,8 @@ pub(super) struct Good {
     /// By how much its throughput changed between a trial of medium length and the long one, beyond what both intervals
     /// explain.
     pub(super) change: f64,
+    /// Whether it may have grown by itself, by about one standard error: then others may have as well.
+    grown: bool,
 }
 
 /// What to do next.
@@ -139,7 +144,14 @@ impl Curve {
             .good
             .iter()
             .find(|good| good.confirmed && good.throughput.high >= enough);
-        confirmed.or_else(|| self.good.iter().find(|good| good.throughput.mean >= enough))
+        confirmed.or_else(|| {
+            let first = self.good.iter().find(|good| good.throughput.mean >= enough)?;
+            // Far below, doubt (one standard error) speaks for the lower level: a confirmation will tell.
+            self.good.iter().find(|good| {
+                let reach = good.throughput.mean + good.throughput.half() / 2.0;
+                good.measured && FAR_BELOW * good.level <= first.level && reach >= enough
+            }).or(Some(first))
+        })
     }
 
     /// The lower end of the interval of the best.
@@ -163,7 +175,7 @@ impl Curve {
         if refused > best.last_seconds {
             return Some(best.level);
         }
-        if !knee.confirmed || knee.change <= 0.0 {
+        if !knee.confirmed || !knee.grown {
             return None;
         }
         let above = self.good.iter().find(|good| good.level > knee.level);
@@ -378,12 +390,12 @@ fn pool(trials: &[&Trial]) -> Good {
         .map(|trial| (trial.runs_per_second.half() * trial.measured_seconds / seconds).powi(2))
         .sum::<f64>()
         .sqrt();
-    let change = of(Length::Medium)
+    // By how much the long trials are above each one of medium length, and what both intervals explain of it.
+    let apart: Vec<(f64, f64)> = of(Length::Medium)
         .filter(|_| longest == Length::Long)
-        .map(|trial| {
-            (trial.runs_per_second.mean - mean).abs() - trial.runs_per_second.half().hypot(half)
-        })
-        .fold(0.0, f64::max);
+        .map(|trial| trial.runs_per_second)
+        .map(|rate| (mean - rate.mean, rate.half().hypot(half)))
+        .collect();
     Good {
         level: trials.first().map_or(0.0, |trial| trial.level),
         throughput: Interval::around(mean, half),
@@ -393,6 +405,12 @@ fn pool(trials: &[&Trial]) -> Good {
             .iter()
             .map(|trial| trial.began_seconds)
             .fold(0.0, f64::max),
-        change,
+        change: apart
+            .iter()
+            .map(|(apart, explained)| apart.abs() - explained)
+            .fold(0.0, f64::max),
+        grown: apart
+            .iter()
+            .any(|(apart, explained)| *apart > explained / 2.0),
     }
 }

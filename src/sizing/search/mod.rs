@@ -38,6 +38,7 @@ const SHORT: Plan = Plan {
     precision_ratio: 0.1,
     enough_per_second: f64::INFINITY,
     variation: 0.0,
+    calm_seconds: 0.0,
 };
 
 /// A level of the ramp that brings this much more throughput than all before it needs no closer look.
@@ -48,21 +49,23 @@ const MEDIUM: Plan = Plan {
     phase: Phase::Search,
     length: Length::Medium,
     shortest_seconds: 5.0,
-    longest_seconds: 12.0,
+    longest_seconds: 10.0,
     precision_ratio: 0.03,
     enough_per_second: f64::INFINITY,
     variation: 0.0,
+    calm_seconds: 0.0,
 };
 
 /// The answer.
 const LONG: Plan = Plan {
     phase: Phase::Confirm,
     length: Length::Long,
-    shortest_seconds: 25.0,
+    shortest_seconds: 30.0,
     longest_seconds: 60.0,
     precision_ratio: 0.03,
     enough_per_second: f64::INFINITY,
     variation: 0.0,
+    calm_seconds: 0.0,
 };
 
 /// A first look at a level during the search.
@@ -295,7 +298,7 @@ impl Search {
 
     fn decision(&self) -> Decision {
         let target = match (&self.trial, &self.even) {
-            (Some(trial), _) => trial.level(),
+            (Some(trial), _) => trial.target(self.settings.unit),
             (None, Some(even)) if self.phase == Phase::Ramp => {
                 let share = (self.now.seconds / even.seconds).min(1.0);
                 let level = self.settings.first_level.max(share * self.settings.highest_level);
@@ -380,8 +383,14 @@ impl Search {
             }
             return self.hold(self.lowest(), GLANCE);
         }
+        let curve = Curve::of(
+            &self.trials,
+            self.broke_at,
+            self.settings.tolerance_ratio,
+        );
+        let next = curve.next(&self.settings);
         let left = self.settings.budget_seconds - (self.now.seconds - ramp_seconds);
-        if left < CONFIRM_AT_LEAST_SECONDS {
+        if left < CONFIRM_AT_LEAST_SECONDS && next != Step::Finished {
             self.out_of_time = true;
             return self.enter(Phase::Done);
         }
@@ -391,12 +400,11 @@ impl Search {
             .filter(|trial| trial.phase != Phase::Ramp)
             .count();
         let hurry = left < RESERVED_SECONDS || searched >= MOST_TRIALS;
-        let curve = Curve::of(&self.trials, self.broke_at, self.settings.tolerance_ratio);
         if !self.waiting.is_empty() && !hurry {
             let level = self.waiting.remove(0);
             return self.hold(level, MEDIUM);
         }
-        let next = match (curve.next(&self.settings), curve.knee()) {
+        let next = match (next, curve.knee()) {
             (Step::Glance(_) | Step::Measure(_), Some(knee)) if hurry && !knee.confirmed => {
                 Step::Confirm(knee.level)
             }
@@ -433,6 +441,15 @@ impl Search {
         measured.iter().sum::<f64>() / measured.len().max(1) as f64
     }
 
+    /// How long a run lasted at most, in the mean of a sustainable trial (Little's law).
+    fn calm_seconds(&self) -> f64 {
+        self.trials
+            .iter()
+            .filter(|trial| trial.sustainable() && trial.runs > 0)
+            .map(|trial| trial.active * trial.measured_seconds / trial.runs as f64)
+            .fold(0.0, f64::max)
+    }
+
     fn lowest(&self) -> f64 {
         self.settings.first_level.min(self.settings.highest_level)
     }
@@ -452,6 +469,10 @@ impl Search {
 
     fn hold(&mut self, level: f64, plan: Plan) {
         self.enter(plan.phase);
+        let plan = Plan {
+            calm_seconds: self.calm_seconds(),
+            ..plan
+        };
         self.trial = Some(OpenTrial::new(level, plan, self.now));
     }
 

@@ -16,6 +16,11 @@ const BIN_SECONDS: f64 = 0.35;
 /// A level that the generator has not reached after this long, and three runs, is measured as it is.
 const REACH_SECONDS: f64 = 5.0;
 
+/// Runs in flight are calm when they are at most this many times what a sustainable level has; after this long a rate is
+/// measured whatever is in flight, in seconds.
+const CALM: f64 = 2.0;
+const DRAIN_SECONDS: f64 = 60.0;
+
 /// How much of the level has to be reached.
 const REACHED_RATIO: f64 = 0.98;
 
@@ -49,6 +54,9 @@ const STEADY_RATIO: f64 = 0.05;
 /// Share of the started runs by which an open model may fall behind.
 const BEHIND_RATIO: f64 = 0.015;
 
+/// Share of the level by which it falls behind for certain.
+const FAR_BEHIND: f64 = 0.1;
+
 /// Most slices that service times are kept in.
 const SLICES: usize = 16;
 
@@ -67,6 +75,8 @@ pub(super) struct Plan {
     pub(super) enough_per_second: f64,
     /// How much throughput varies by what earlier trials say: the squared relative half width of a second's interval.
     pub(super) variation: f64,
+    /// How long a run lasts when all is well; 0 when unknown. A rate is held once the runs piled up before are gone.
+    pub(super) calm_seconds: f64,
 }
 
 /// What a trial is judged by.
@@ -140,8 +150,13 @@ impl OpenTrial {
         }
     }
 
-    pub(super) fn level(&self) -> f64 {
-        self.level
+    /// What to ask of the generator: the level, or half a rate while piled up runs are worked off.
+    pub(super) fn target(&self, unit: Unit) -> f64 {
+        if unit == Unit::RunsPerSecond && self.reached.is_none() && self.plan.calm_seconds > 0.0 {
+            self.level / 2.0
+        } else {
+            self.level
+        }
     }
 
     /// Takes a look; the finished trial once it is known well enough. `times` are those since the last look.
@@ -202,13 +217,17 @@ impl OpenTrial {
         let elapsed = now.seconds - self.first.seconds;
         let run_seconds = self.run_seconds.unwrap_or(0.0);
         if self.reached.is_none() {
-            let close = match unit {
-                Unit::Workers => {
-                    (now.active - self.level).abs() <= (1.0 - REACHED_RATIO) * self.level + 0.5
-                }
-                Unit::RunsPerSecond => true,
+            let (close, patience) = match unit {
+                Unit::Workers => (
+                    (now.active - self.level).abs() <= (1.0 - REACHED_RATIO) * self.level + 0.5,
+                    REACH_SECONDS + (3.0 * run_seconds).min(SHORTEST_RUNS_SECONDS),
+                ),
+                Unit::RunsPerSecond => (
+                    self.plan.calm_seconds <= 0.0
+                        || now.active <= CALM * self.level * self.plan.calm_seconds + 10.0,
+                    DRAIN_SECONDS,
+                ),
             };
-            let patience = REACH_SECONDS + (3.0 * run_seconds).min(SHORTEST_RUNS_SECONDS);
             if !close && elapsed < patience {
                 return false;
             }
@@ -310,7 +329,11 @@ impl OpenTrial {
             }),
             _ => false,
         };
-        nothing || failing || slow
+        let behind = trial.flaws.iter().any(|flaw| match flaw {
+            Flaw::FallsBehind { runs_per_second } => *runs_per_second > FAR_BEHIND * trial.level,
+            _ => false,
+        });
+        nothing || failing || slow || behind
     }
 
     fn judge(&self, standard: &Standard, with_times: bool) -> Trial {

@@ -221,3 +221,7 @@ pub(crate) fn cases() -> Vec<Case> {
     }
     cases
 }
+
+pub(crate) fn case(name: &str) -> Case {
+    cases().into_iter().find(|case| case.name == name).unwrap()
+}
