@@ -22,6 +22,9 @@ const CHANGED_RATIO: f64 = 0.05;
 /// Levels nobody measured may bring this much more than the best measured one, or they would have been measured.
 const MOST_PROMISED: f64 = 1.03;
 
+/// A level that is lower by at most this factor is the next one.
+const NEIGHBOUR: f64 = 1.3;
+
 /// One level up means this much more workers, and growth means this much more throughput of them.
 const NEXT_LEVEL: f64 = 0.1;
 const GROWTH: f64 = 0.02;
@@ -29,7 +32,8 @@ const GROWTH: f64 = 0.02;
 /// The capacity as far as the trials say.
 ///
 /// Its mean is that of the level that suffices. The interval reaches up by what the best level may bring more, so that it
-/// holds the best throughput and not only that of the chosen level, and both ways by what the service changed meanwhile.
+/// holds the best throughput and not only that of the chosen level; down to the next lower level when the chosen one may
+/// fail a little too often; and both ways by what the service changed meanwhile.
 pub(super) fn capacity(
     trials: &[Trial],
     broke_at: Option<f64>,
@@ -57,9 +61,15 @@ pub(super) fn capacity(
     let best = curve
         .promise(settings)
         .min(best.throughput.mean * MOST_PROMISED);
+    let mut low = (own.low - change).max(0.0);
+    if !is_sure(trial, settings) {
+        let below = curve.good.iter().rev().find(|good| good.level < knee.level);
+        let below = below.filter(|good| good.level * NEIGHBOUR >= knee.level);
+        low = below.map_or(low, |good| low.min(good.throughput.low));
+    }
     let runs_per_second = Interval {
         mean: own.mean,
-        low: (own.low - change).max(0.0),
+        low,
         high: own.high + change + (best - own.mean).max(0.0),
     };
     let responses = trial.requests_per_second.mean / trial.runs_per_second.mean;
@@ -85,6 +95,16 @@ pub(super) fn capacity(
             limit(&curve, counted, settings)
         },
     })
+}
+
+/// Whether the ratios of a sustainable trial are within what is allowed with 95 % confidence.
+fn is_sure(trial: &Trial, settings: &Settings) -> bool {
+    let slower = trial.service_times.and_then(|times| times.slower);
+    let rule = settings.latency.as_ref();
+    trial.failures.high <= settings.tolerance_ratio
+        && slower
+            .zip(rule)
+            .is_none_or(|(slower, rule)| slower.high <= rule.allowed_ratio)
 }
 
 /// Whether the service stopped working: nothing succeeded in the last two trials, after others had been fine.
@@ -130,7 +150,11 @@ fn limit(curve: &Curve, trials: &[Trial], settings: &Settings) -> Limit {
 }
 
 /// What could not be confirmed, one sentence each.
-pub(super) fn doubts(trials: &[Trial], capacity: Option<&Capacity>, search: &Search) -> Vec<String> {
+pub(super) fn doubts(
+    trials: &[Trial],
+    capacity: Option<&Capacity>,
+    search: &Search,
+) -> Vec<String> {
     let mut doubts = Vec::new();
     let unit = search.settings.unit;
     if dies(trials) {
@@ -141,7 +165,10 @@ pub(super) fn doubts(trials: &[Trial], capacity: Option<&Capacity>, search: &Sea
     } else if search.ramp_ended == Some(Reason::AllFailed) {
         doubts.push("Nothing succeeded, not even once.".to_owned());
     } else if search.phase != Phase::Done {
-        doubts.push(format!("The run ended during the {}.", search.phase.as_str()));
+        doubts.push(format!(
+            "The run ended during the {}.",
+            search.phase.as_str()
+        ));
     } else if search.out_of_time {
         doubts.push(format!(
             "The {:.0} s for search and confirmation were over before an answer was confirmed.",

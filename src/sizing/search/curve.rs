@@ -104,12 +104,18 @@ impl Curve {
                 fine.push(trial);
                 bad_before = None;
                 curve.suspect = None;
-                curve.ceiling = curve.ceiling.filter(|bad| *bad > trial.level * (1.0 + 1e-9));
+                curve.ceiling = curve
+                    .ceiling
+                    .filter(|bad| *bad > trial.level * (1.0 + 1e-9));
             } else if bad_before.is_some_and(|level| same(level, trial.level))
                 || given_up(trial.level)
             {
                 fine.retain(|good| good.level < trial.level * (1.0 - 1e-9));
-                curve.ceiling = Some(curve.ceiling.map_or(trial.level, |bad| bad.min(trial.level)));
+                curve.ceiling = Some(
+                    curve
+                        .ceiling
+                        .map_or(trial.level, |bad| bad.min(trial.level)),
+                );
                 curve.suspect = None;
                 bad_before = None;
             } else {
@@ -145,12 +151,18 @@ impl Curve {
             .iter()
             .find(|good| good.confirmed && good.throughput.high >= enough);
         confirmed.or_else(|| {
-            let first = self.good.iter().find(|good| good.throughput.mean >= enough)?;
+            let first = self
+                .good
+                .iter()
+                .find(|good| good.throughput.mean >= enough)?;
             // Far below, doubt (one standard error) speaks for the lower level: a confirmation will tell.
-            self.good.iter().find(|good| {
-                let reach = good.throughput.mean + good.throughput.half() / 2.0;
-                good.measured && FAR_BELOW * good.level <= first.level && reach >= enough
-            }).or(Some(first))
+            self.good
+                .iter()
+                .find(|good| {
+                    let reach = good.throughput.mean + good.throughput.half() / 2.0;
+                    good.measured && FAR_BELOW * good.level <= first.level && reach >= enough
+                })
+                .or(Some(first))
         })
     }
 
@@ -279,7 +291,11 @@ impl Curve {
             return vec![above];
         };
         let below = Gap {
-            promise: highest([at(-2), Some(left), Some(best), at(1)].map(point), best.level, sure),
+            promise: highest(
+                [at(-2), Some(left), Some(best), at(1)].map(point),
+                best.level,
+                sure,
+            ),
             level: between(left.level, best.level, settings),
             factor: best.level / left.level,
         };
@@ -412,5 +428,161 @@ fn pool(trials: &[&Trial]) -> Good {
         grown: apart
             .iter()
             .any(|(apart, explained)| *apart > explained / 2.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::result::Length::{Long, Medium, Short};
+    use super::super::result::Ratio;
+    use super::super::tests::{failing, trial};
+    use super::*;
+
+    fn next(trials: &[Trial]) -> Step {
+        Curve::of(trials, None, 0.05).next(&Settings::default())
+    }
+
+    fn level(step: Step) -> f64 {
+        match step {
+            Step::Glance(level) | Step::Measure(level) | Step::Confirm(level) => level,
+            Step::Finished | Step::NothingHolds => f64::NAN,
+        }
+    }
+
+    #[test]
+    fn a_bad_moment_is_looked_at_again() {
+        let trials = [trial(8.0, 80.0, 1.0, Short), failing(16.0, Short)];
+        assert_eq!(next(&trials), Step::Glance(16.0));
+        let recovered = [trials.as_slice(), &[trial(16.0, 160.0, 1.0, Short)]].concat();
+        assert_eq!(Curve::of(&recovered, None, 0.05).ceiling, None);
+    }
+
+    #[test]
+    fn a_cliff_is_bracketed() {
+        let mut trials = vec![
+            trial(8.0, 80.0, 1.0, Short),
+            trial(16.0, 160.0, 2.0, Short),
+            failing(32.0, Short),
+            failing(32.0, Short),
+        ];
+        let (mut low, mut high) = (16.0, 32.0);
+        for _ in 0..12 {
+            let step = next(&trials);
+            if let Step::Confirm(level) = step {
+                assert!((level - 20.0).abs() < 1e-9, "{level}");
+                return;
+            }
+            let level = level(step);
+            assert!((low..high).contains(&level), "{step:?} in {low} to {high}");
+            if level <= 20.0 {
+                low = level;
+                trials.push(trial(level, 10.0 * level, 2.0, Medium));
+            } else {
+                high = level;
+                trials.extend([failing(level, Short), failing(level, Short)]);
+            }
+        }
+        panic!("no end: {trials:?}");
+    }
+
+    #[test]
+    fn no_trial_is_spent_where_nothing_is_to_be_found() {
+        let mut trials = vec![
+            trial(8.0, 80.0, 1.0, Short),
+            trial(16.0, 160.0, 1.0, Short),
+            trial(32.0, 200.0, 1.0, Short),
+            trial(64.0, 200.0, 1.0, Short),
+            trial(128.0, 200.1, 1.0, Medium),
+        ];
+        // The best is known; the lowest level that suffices comes first, then whether a lower one would do.
+        assert_eq!(next(&trials), Step::Measure(32.0));
+        trials.push(trial(32.0, 200.0, 1.0, Medium));
+        assert_eq!(next(&trials), Step::Measure(23.0));
+        trials.push(trial(23.0, 190.0, 1.0, Medium));
+        assert_eq!(next(&trials), Step::Measure(27.0));
+        trials.push(trial(27.0, 195.0, 1.0, Medium));
+        assert_eq!(next(&trials), Step::Confirm(32.0));
+        trials.push(trial(32.0, 199.0, 1.0, Long));
+        assert_eq!(next(&trials), Step::Finished);
+    }
+
+    #[test]
+    fn a_confirmation_that_disagrees_is_judged_by_a_fresh_look() {
+        let later = |trial: Trial, began_seconds| Trial {
+            began_seconds,
+            ..trial
+        };
+        let mut trials = vec![
+            trial(16.0, 199.0, 2.0, Medium),
+            later(trial(32.0, 200.0, 2.0, Medium), 1.0),
+            trial(13.0, 180.0, 2.0, Medium),
+            later(trial(16.0, 170.0, 2.0, Long), 2.0),
+        ];
+        assert_eq!(next(&trials), Step::Measure(32.0));
+        trials.push(later(trial(32.0, 171.0, 2.0, Medium), 3.0));
+        let curve = Curve::of(&trials, None, 0.05);
+        assert_eq!(curve.next(&Settings::default()), Step::Measure(13.0));
+        assert!(curve.good.iter().any(|good| good.change > 20.0));
+    }
+
+    #[test]
+    fn two_failed_confirmations_are_final() {
+        let trials = [
+            trial(30.0, 300.0, 2.0, Medium),
+            failing(33.0, Long),
+            trial(33.0, 330.0, 2.0, Medium),
+            failing(33.0, Long),
+        ];
+        let curve = Curve::of(&trials, None, 0.05);
+        assert_eq!(curve.ceiling, Some(33.0));
+        assert_eq!(curve.good.len(), 1);
+    }
+
+    #[test]
+    fn failures_that_no_level_is_to_blame_for_end_it() {
+        let few = |level, length| Trial {
+            failed: 70,
+            failures: Ratio::of(70, 1000),
+            ..trial(level, 100.0, 5.0, length)
+        };
+        let trials: Vec<Trial> = [1.0, 2.0, 4.0, 8.0].map(|level| few(level, Short)).into();
+        assert!(fail_anyway(&trials, 0.05));
+        assert_eq!(next(&trials), Step::NothingHolds);
+        assert!(!fail_anyway(&trials, 0.08));
+        let overload = [trial(1.0, 10.0, 1.0, Short), failing(2.0, Short)];
+        assert!(!fail_anyway(&overload, 0.05));
+    }
+
+    #[test]
+    fn tangents_bound_what_lies_between() {
+        let points = |xy: [(f64, f64); 4]| xy.map(|(x, y)| Some((x, y, 0.0)));
+        // Up by 10 per level, then flat: the gap holds what the left line allows.
+        let flat = points([(10.0, 100.0), (20.0, 200.0), (40.0, 220.0), (80.0, 220.0)]);
+        assert!((highest(flat, 40.0, 0.0) - 220.0).abs() < 1e-9);
+        // And the right one, where throughput falls.
+        let falling = points([(10.0, 100.0), (20.0, 200.0), (40.0, 220.0), (80.0, 180.0)]);
+        let crossing = highest(falling, 40.0, 0.0);
+        assert!((220.0..240.0).contains(&crossing), "{crossing}");
+        let open = [
+            Some((10.0, 100.0, 0.0)),
+            Some((20.0, 200.0, 0.0)),
+            None,
+            None,
+        ];
+        assert!((highest(open, 30.0, 0.0) - 300.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn levels_in_between_are_whole_workers() {
+        let settings = Settings::default();
+        assert_eq!(between(16.0, 32.0, &settings), Some(23.0));
+        assert_eq!(between(1.0, 3.0, &settings), Some(2.0));
+        assert_eq!(between(30.0, 31.0, &settings), None);
+        let rates = Settings {
+            unit: Unit::RunsPerSecond,
+            ..settings
+        };
+        assert!((between(100.0, 121.0, &rates).unwrap() - 110.0).abs() < 1e-9);
+        assert_eq!(between(100.0, 101.0, &rates), None);
     }
 }

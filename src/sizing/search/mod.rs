@@ -4,7 +4,7 @@
 //! `ramp`'s, the choice of the next level `curve`'s. Pure and deterministic: the same observations give the same
 //! decisions. Called by `python`, some five times a second.
 //!
-//! Short trials first and long ones near the answer is the idea of MLRsearch (RFC draft-ietf-bmwg-mlrsearch); unlike
+//! Short trials first and long ones near the answer is the idea of `MLRsearch` (draft-ietf-bmwg-mlrsearch); unlike
 //! there, throughput of a closed loop is measured and not only whether a rate is lost, so that a service which only gets
 //! slower has an answer too.
 
@@ -25,7 +25,8 @@ use curve::{Curve, Step};
 use trial::{Counts, OpenTrial, Plan, Standard};
 
 pub use result::{
-    Capacity, Findings, Flaw, Interval, Length, Limit, Phase, PhaseTime, Ratio, ServiceTimes, Trial, Unit,
+    Capacity, Findings, Flaw, Interval, Length, Limit, Phase, PhaseTime, Ratio, ServiceTimes,
+    Trial, Unit,
 };
 pub use usl::Usl;
 
@@ -247,7 +248,8 @@ impl Search {
             }
         };
         let seconds = look.now - origin;
-        if self.phase == Phase::Done || !(seconds >= self.now.seconds) {
+        let passes = seconds.is_finite() && seconds >= self.now.seconds;
+        if self.phase == Phase::Done || !passes {
             return self.decision();
         }
         self.now = Counts {
@@ -301,13 +303,16 @@ impl Search {
             (Some(trial), _) => trial.target(self.settings.unit),
             (None, Some(even)) if self.phase == Phase::Ramp => {
                 let share = (self.now.seconds / even.seconds).min(1.0);
-                let level = self.settings.first_level.max(share * self.settings.highest_level);
+                let level = self
+                    .settings
+                    .first_level
+                    .max(share * self.settings.highest_level);
                 match self.settings.unit {
                     Unit::Workers => level.floor(),
                     Unit::RunsPerSecond => level,
                 }
             }
-            _ => 0.0,
+            _ => self.lowest(),
         };
         Decision {
             target,
@@ -383,11 +388,7 @@ impl Search {
             }
             return self.hold(self.lowest(), GLANCE);
         }
-        let curve = Curve::of(
-            &self.trials,
-            self.broke_at,
-            self.settings.tolerance_ratio,
-        );
+        let curve = Curve::of(&self.trials, self.broke_at, self.settings.tolerance_ratio);
         let next = curve.next(&self.settings);
         let left = self.settings.budget_seconds - (self.now.seconds - ramp_seconds);
         if left < CONFIRM_AT_LEAST_SECONDS && next != Step::Finished {
@@ -503,3 +504,6 @@ impl Search {
 fn whole(workers: f64) -> u64 {
     workers.max(0.0) as u64
 }
+
+#[cfg(test)]
+mod tests;

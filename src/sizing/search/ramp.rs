@@ -74,12 +74,70 @@ fn stopped_growing(trials: &[Trial]) -> bool {
         (ratio, ratio * (1.0 + error))
     };
     let (growth, growth_at_most) = ratio(last, earlier);
-    let flat =
-        growth < FLAT && growth_at_most < FLAT_AT_MOST && ratio(last, before).0 < FLAT_LAST;
+    let flat = growth < FLAT && growth_at_most < FLAT_AT_MOST && ratio(last, before).0 < FLAT_LAST;
     let collapsed = good.iter().any(|trial| ratio(last, trial).1 < COLLAPSED);
     flat || collapsed
 }
 
 pub(super) fn same(a: f64, b: f64) -> bool {
     (a - b).abs() <= 1e-9 * a.abs().max(b.abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::result::{Flaw, Length::Short};
+    use super::super::tests::{failing, trial};
+    use super::*;
+
+    fn after(trials: &[Trial]) -> Next {
+        next(trials, &Settings::default())
+    }
+
+    #[test]
+    fn levels_double_up_to_the_highest() {
+        assert_eq!(after(&[]), Next::Hold(1.0));
+        assert_eq!(after(&[trial(1.0, 10.0, 1.0, Short)]), Next::Hold(2.0));
+        assert_eq!(after(&[trial(256.0, 10.0, 1.0, Short)]), Next::Hold(500.0));
+        let highest = after(&[trial(500.0, 10.0, 1.0, Short)]);
+        assert_eq!(highest, Next::Ended(Reason::RampEnded));
+    }
+
+    #[test]
+    fn two_failures_in_a_row_end_it() {
+        let mut trials = vec![trial(1.0, 10.0, 1.0, Short), failing(2.0, Short)];
+        assert_eq!(after(&trials), Next::Hold(2.0));
+        trials.push(failing(2.0, Short));
+        assert_eq!(after(&trials), Next::Ended(Reason::Failures));
+        trials.pop();
+        trials.push(trial(2.0, 20.0, 1.0, Short));
+        assert_eq!(after(&trials), Next::Hold(4.0));
+    }
+
+    #[test]
+    fn nothing_ever_is_another_matter() {
+        let nothing = Trial {
+            failed: 1000,
+            flaws: vec![Flaw::NothingSucceeded],
+            ..failing(1.0, Short)
+        };
+        let ended = after(&[nothing.clone(), nothing]);
+        assert_eq!(ended, Next::Ended(Reason::AllFailed));
+    }
+
+    #[test]
+    fn a_plateau_needs_two_doublings() {
+        let up = trial(8.0, 100.0, 5.0, Short);
+        let flat = trial(16.0, 103.0, 5.0, Short);
+        assert_eq!(after(&[up.clone(), flat.clone()]), Next::Hold(32.0));
+        let plateau = [up.clone(), flat.clone(), trial(32.0, 104.0, 5.0, Short)];
+        assert_eq!(after(&plateau), Next::Ended(Reason::Plateau));
+        let unclear = [up.clone(), flat.clone(), trial(32.0, 104.0, 80.0, Short)];
+        assert_eq!(after(&unclear), Next::Hold(64.0));
+        let collapsed = [
+            trial(4.0, 90.0, 5.0, Short),
+            up,
+            trial(16.0, 50.0, 5.0, Short),
+        ];
+        assert_eq!(after(&collapsed), Next::Ended(Reason::Plateau));
+    }
 }

@@ -190,7 +190,11 @@ impl fmt::Display for Flaw {
                 write!(f, "throughput {how} by {percent:.0} % during the trial")
             }
             Self::FallsBehind { runs_per_second } => {
-                write!(f, "{} more runs/s were started than ended", Rate(*runs_per_second))
+                write!(
+                    f,
+                    "{} more runs/s were started than ended",
+                    Rate(*runs_per_second)
+                )
             }
             Self::NotReached { level } => {
                 write!(f, "the generator reached only {}", Rate(*level))

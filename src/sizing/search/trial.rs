@@ -338,7 +338,9 @@ impl OpenTrial {
 
     fn judge(&self, standard: &Standard, with_times: bool) -> Trial {
         let rates = |bins: &[Bin], of: fn(&Bin) -> u64| -> Vec<f64> {
-            bins.iter().map(|bin| of(bin) as f64 / bin.seconds).collect()
+            bins.iter()
+                .map(|bin| of(bin) as f64 / bin.seconds)
+                .collect()
         };
         let cut = warm_up(&rates(&self.bins, |bin| bin.succeeded));
         let bins = self.bins.get(cut..).unwrap_or_default();

@@ -113,7 +113,11 @@ impl Usl {
 /// Gauss-Jordan on three equations, the right side in the fourth column. `None` when they are dependent.
 fn eliminate(mut rows: [[f64; 4]; 3]) -> Option<[f64; 3]> {
     for column in 0..3 {
-        let pivot = (column..3).max_by(|a, b| cell(&rows, *a, column).abs().total_cmp(&cell(&rows, *b, column).abs()))?;
+        let pivot = (column..3).max_by(|a, b| {
+            cell(&rows, *a, column)
+                .abs()
+                .total_cmp(&cell(&rows, *b, column).abs())
+        })?;
         rows.swap(column, pivot);
         let scale = cell(&rows, column, column);
         if scale.abs() < 1e-12 {

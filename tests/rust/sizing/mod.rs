@@ -9,8 +9,10 @@ mod simulator;
 mod table;
 
 use molotov::sizing::Reason;
-use molotov::sizing::search::{Findings, Length, Limit, Observation, Phase, Ramp, Search, Settings, Unit};
-use services::{Case, Truth, cases, case};
+use molotov::sizing::search::{
+    Findings, Length, Limit, Observation, Phase, Ramp, Search, Settings, Unit,
+};
+use services::{Case, Truth, case, cases};
 use simulator::World;
 
 const LOOK_SECONDS: f64 = 0.2;
@@ -85,7 +87,10 @@ impl Outcome {
 
 /// The mean factor of a drift over the trials that the capacity was measured in.
 fn mean_speed(findings: &Findings, world: &World, case: &Case) -> f64 {
-    let level = findings.capacity.as_ref().map_or(0.0, |capacity| capacity.level);
+    let level = findings
+        .capacity
+        .as_ref()
+        .map_or(0.0, |capacity| capacity.level);
     let own = || {
         findings
             .trials
@@ -93,7 +98,9 @@ fn mean_speed(findings: &Findings, world: &World, case: &Case) -> f64 {
             .filter(|trial| trial.sustainable() && (trial.level - level).abs() < 0.5)
     };
     let longest = own().map(|trial| trial.length).max();
-    let measured: Vec<_> = own().filter(|trial| Some(trial.length) == longest).collect();
+    let measured: Vec<_> = own()
+        .filter(|trial| Some(trial.length) == longest)
+        .collect();
     let seconds: f64 = measured.iter().map(|trial| trial.measured_seconds).sum();
     let speeds = measured.iter().map(|trial| {
         let from = trial.began_seconds + trial.warm_up_seconds;
@@ -130,35 +137,45 @@ fn quantile(values: impl IntoIterator<Item = f64>, quantile: f64) -> f64 {
 /// The fewest of `seeds` that have to hold for a share of 90 %, three standard errors of luck allowed for few seeds.
 fn most(of: usize) -> usize {
     let n = of as f64;
-    (0.9 * n - if of < 100 { 3.0 * (0.09 * n).sqrt() } else { 0.0 }).floor() as usize
+    (0.9 * n
+        - if of < 100 {
+            3.0 * (0.09 * n).sqrt()
+        } else {
+            0.0
+        })
+    .floor() as usize
 }
 
 /// The bars that every service with a capacity is held against.
 fn hold(name: &str) -> Vec<Outcome> {
     let outcomes = outcomes(&case(name));
-    if let Ok(show) = std::env::var("SHOW") {
-        println!("{name}");
-        for o in outcomes.iter().filter(|o| show == "all" || !o.covered || o.bias.is_none_or(|b| b.abs() > 0.05)) {
-            println!("  {} | ramp {:?} limit {:?} bias {:?} cov {} {:?}", o.findings.headline(), o.findings.ramp_ended, o.findings.capacity.as_ref().map(|c| c.limit), o.bias, o.covered, o.findings.unconfirmed);
-            for t in &o.findings.trials {
-                println!("     {:6.1} {:8} {:?} L{:.0} warm {:.1} meas {:.1} X {:.1} [{:.1} {:.1}] act {:.0} fail {:.3} {:?}", t.began_seconds, t.phase.as_str(), t.length, t.level, t.warm_up_seconds, t.measured_seconds, t.runs_per_second.mean, t.runs_per_second.low, t.runs_per_second.high, t.active, t.failures.ratio, t.flaws);
-            }
-        }
-    }
     let bias = median(outcomes.iter().map(|outcome| outcome.bias.unwrap()));
     assert!(bias.abs() <= 0.05, "{name}: bias {bias}");
     let covered = outcomes.iter().filter(|outcome| outcome.covered).count();
-    assert!(covered >= most(outcomes.len()), "{name}: {covered} of {} cover", outcomes.len());
+    assert!(
+        covered >= most(outcomes.len()),
+        "{name}: {covered} of {} cover",
+        outcomes.len()
+    );
     outcomes
 }
 
 /// And those for services that have an answer to confirm.
 fn hold_confirmed(name: &str) -> Vec<Outcome> {
     let outcomes = hold(name);
-    let confirmed = outcomes.iter().filter(|outcome| outcome.confirmed()).count();
-    assert!(confirmed >= most(outcomes.len()), "{name}: {confirmed} confirmed");
+    let confirmed = outcomes
+        .iter()
+        .filter(|outcome| outcome.confirmed())
+        .count();
+    assert!(
+        confirmed >= most(outcomes.len()),
+        "{name}: {confirmed} confirmed"
+    );
     let seconds = median(outcomes.iter().map(|outcome| outcome.findings.seconds));
-    assert!(seconds <= 0.6 * ORIGINAL_RAMP_SECONDS, "{name}: {seconds} s");
+    assert!(
+        seconds <= 0.6 * ORIGINAL_RAMP_SECONDS,
+        "{name}: {seconds} s"
+    );
     outcomes
 }
 
@@ -166,7 +183,11 @@ fn limits(outcomes: &[Outcome], limit: Limit) -> usize {
     outcomes
         .iter()
         .filter(|outcome| {
-            outcome.findings.capacity.as_ref().is_some_and(|capacity| capacity.limit == limit)
+            outcome
+                .findings
+                .capacity
+                .as_ref()
+                .is_some_and(|capacity| capacity.limit == limit)
         })
         .count()
 }
@@ -198,8 +219,10 @@ fn the_last_level_before_a_cliff() {
 #[test]
 fn what_only_gets_slower_is_sized_at_its_knee() {
     let outcomes = hold_confirmed("only slower");
-    let levels: Vec<f64> = outcomes.iter().map(|outcome| outcome.findings.capacity.as_ref().unwrap().level).collect();
-    println!("{levels:?}");
+    let levels: Vec<f64> = outcomes
+        .iter()
+        .map(|outcome| outcome.findings.capacity.as_ref().unwrap().level)
+        .collect();
     assert!(levels.iter().all(|level| *level <= 64.0), "{levels:?}");
     assert!(limits(&outcomes, Limit::Throughput) >= most(outcomes.len()));
 }
@@ -213,7 +236,10 @@ fn slow_runs_take_longer_and_are_no_worse() {
 fn a_maximum_is_found_and_explained() {
     let outcomes = hold_confirmed("USL curve");
     assert!((23.0..=64.0).contains(&median_level(&outcomes)));
-    let fits: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.findings.usl).collect();
+    let fits: Vec<_> = outcomes
+        .iter()
+        .filter_map(|outcome| outcome.findings.usl)
+        .collect();
     assert!(fits.len() >= most(outcomes.len()));
     let contention = median(fits.iter().map(|fit| fit.contention));
     assert!((0.03..0.07).contains(&contention), "{contention}");
@@ -244,7 +270,10 @@ fn a_service_that_dies_is_never_confirmed() {
     for outcome in &outcomes {
         assert!(!outcome.confirmed());
         let doubts = &outcome.findings.unconfirmed;
-        assert!(doubts[0].starts_with("The service stopped working"), "{doubts:?}");
+        assert!(
+            doubts[0].starts_with("The service stopped working"),
+            "{doubts:?}"
+        );
         // It is noticed soon: 15,000 runs take some 85 seconds.
         assert!(outcome.findings.seconds < 120.0);
     }
@@ -253,7 +282,12 @@ fn a_service_that_dies_is_never_confirmed() {
 
 #[test]
 fn background_failures_within_the_tolerance_stop_nothing() {
-    for name in ["1 % failures", "2 % failures", "3 % failures", "4 % failures"] {
+    for name in [
+        "1 % failures",
+        "2 % failures",
+        "3 % failures",
+        "4 % failures",
+    ] {
         let outcomes = hold_confirmed(name);
         let stopped = outcomes
             .iter()
@@ -267,9 +301,14 @@ fn background_failures_within_the_tolerance_stop_nothing() {
 fn background_failures_beyond_it_leave_no_level() {
     for name in ["6 % failures", "8 % failures"] {
         let outcomes = outcomes(&case(name));
-        let confirmed = outcomes.iter().filter(|outcome| outcome.confirmed()).count();
+        let confirmed = outcomes
+            .iter()
+            .filter(|outcome| outcome.confirmed())
+            .count();
         assert!(confirmed * 20 <= outcomes.len(), "{name}: {confirmed}");
-        let none = outcomes.iter().filter(|outcome| outcome.findings.capacity.is_none());
+        let none = outcomes
+            .iter()
+            .filter(|outcome| outcome.findings.capacity.is_none());
         assert!(none.count() >= most(outcomes.len()) * 8 / 9, "{name}");
     }
 }
@@ -297,17 +336,12 @@ fn a_rate_is_searched_like_workers() {
                 Outcome::new(search(&mut world, settings), &world, &case)
             })
             .collect();
-        if std::env::var("SHOW").is_ok() {
-            for o in &outcomes {
-                println!("  {} | ramp {:?} limit {:?} bias {:?} cov {} {:?}", o.findings.headline(), o.findings.ramp_ended, o.findings.capacity.as_ref().map(|c| c.limit), o.bias, o.covered, o.findings.unconfirmed);
-                for t in &o.findings.trials {
-                    println!("     {:6.1} {:8} {:?} L{:.1} warm {:.1} meas {:.1} X {:.1} [{:.1} {:.1}] act {:.0} fail {:.3} {:?}", t.began_seconds, t.phase.as_str(), t.length, t.level, t.warm_up_seconds, t.measured_seconds, t.runs_per_second.mean, t.runs_per_second.low, t.runs_per_second.high, t.active, t.failures.ratio, t.flaws);
-                }
-            }
-        }
         let bias = median(outcomes.iter().map(|outcome| outcome.bias.unwrap()));
         assert!(bias.abs() <= 0.05, "{name}: {bias}");
-        let confirmed = outcomes.iter().filter(|outcome| outcome.confirmed()).count();
+        let confirmed = outcomes
+            .iter()
+            .filter(|outcome| outcome.confirmed())
+            .count();
         assert!(confirmed >= most(outcomes.len()), "{name}: {confirmed}");
     }
 }
@@ -326,7 +360,10 @@ fn a_latency_rule_is_a_limit() {
             (share >= 0.95).then_some(world.counts.succeeded as f64 / 1800.0)
         })
         .fold(0.0, f64::max);
-    assert!((150.0..195.0).contains(&truth), "the rule binds below the knee: {truth}");
+    assert!(
+        (150.0..195.0).contains(&truth),
+        "the rule binds below the knee: {truth}"
+    );
     let settings = Settings {
         latency: Some("p95<85ms".parse().unwrap()),
         ..Settings::default()
@@ -339,7 +376,6 @@ fn a_latency_rule_is_a_limit() {
         assert!(p95_seconds <= 0.0855, "{p95_seconds}");
         biases.push(capacity.runs_per_second.mean / truth - 1.0);
     }
-    println!("{truth} {biases:?}");
     assert!(median(biases.iter().copied()).abs() < 0.05, "{biases:?}");
 }
 
@@ -350,7 +386,9 @@ fn a_ramp_of_a_given_length_is_kept() {
     for seed in 0..seeds() {
         let mut world = World::new(case.service, seed);
         let settings = Settings {
-            ramp: Ramp::Even { seconds: ramp_seconds },
+            ramp: Ramp::Even {
+                seconds: ramp_seconds,
+            },
             highest_level: 100.0,
             ..Settings::default()
         };
@@ -375,16 +413,31 @@ fn short_of_time_it_says_what_is_missing() {
         let findings = search(&mut World::new(case.service, 1), settings);
         let ramp = findings.phases[0];
         assert!(findings.seconds - ramp.ended_seconds <= budget_seconds + 5.0);
-        assert_eq!(findings.capacity.as_ref().unwrap().confirmed, confirms, "{findings:?}");
-        assert_eq!(findings.unconfirmed.is_empty(), confirms, "{:?}", findings.unconfirmed);
-        let long = findings.trials.iter().any(|trial| trial.length == Length::Long);
+        assert_eq!(
+            findings.capacity.as_ref().unwrap().confirmed,
+            confirms,
+            "{findings:?}"
+        );
+        assert_eq!(
+            findings.unconfirmed.is_empty(),
+            confirms,
+            "{:?}",
+            findings.unconfirmed
+        );
+        let long = findings
+            .trials
+            .iter()
+            .any(|trial| trial.length == Length::Long);
         assert_eq!(long, budget_seconds > 10.0);
     }
 }
 
 #[test]
 fn findings_survive_json() {
-    let findings = search(&mut World::new(case("USL curve").service, 3), Settings::default());
+    let findings = search(
+        &mut World::new(case("USL curve").service, 3),
+        Settings::default(),
+    );
     let json = serde_json::to_string(&findings).unwrap();
     let again: Findings = serde_json::from_str(&json).unwrap();
     // Without its `float_roundtrip`, serde_json reads the last digit of some numbers differently.
@@ -399,7 +452,11 @@ fn findings_survive_json() {
         )
     };
     assert_eq!(rounded(&again), rounded(&findings));
-    for key in ["\"requests_per_second\":{\"mean\":", "\"ramp_ended\":\"plateau\"", "\"contention\":"] {
+    for key in [
+        "\"requests_per_second\":{\"mean\":",
+        "\"ramp_ended\":\"plateau\"",
+        "\"contention\":",
+    ] {
         assert!(json.contains(key), "{key}");
     }
 }
@@ -408,6 +465,10 @@ fn findings_survive_json() {
 fn every_case_is_held_against_a_bar() {
     let source = include_str!("mod.rs");
     for case in cases() {
-        assert!(source.contains(&format!("\"{}\"", case.name)), "{}", case.name);
+        assert!(
+            source.contains(&format!("\"{}\"", case.name)),
+            "{}",
+            case.name
+        );
     }
 }

@@ -36,7 +36,11 @@ pub(crate) fn run(case: &Case, seed: u64) -> Stop {
                 sized,
                 seconds: world.now,
                 workers: workers.min(WORKERS),
-                runs_per_second: if seconds > 0.0 { ok as f64 / seconds } else { 0.0 },
+                runs_per_second: if seconds > 0.0 {
+                    ok as f64 / seconds
+                } else {
+                    0.0
+                },
             };
         }
         if seconds >= MINUTE {

@@ -45,7 +45,13 @@ pub(crate) fn usl(n: f64) -> f64 {
 ///
 /// Birth and death of runs in the service: n+1 arrives at (workers − n)/away, one departs at min(n, slots)/work. A
 /// refused run returns to being away, which changes no state.
-pub(crate) fn refusing(workers: usize, slots: usize, queue: usize, work: f64, away: f64) -> (f64, f64) {
+pub(crate) fn refusing(
+    workers: usize,
+    slots: usize,
+    queue: usize,
+    work: f64,
+    away: f64,
+) -> (f64, f64) {
     let most = workers.min(slots + queue);
     let mut weights = vec![1.0_f64];
     for n in 0..most {

@@ -26,9 +26,16 @@ pub(crate) enum Work {
 pub(crate) enum Speed {
     Constant,
     /// 1 + amplitude · sin(2π t / period + phase), with a phase by the seed.
-    Drift { amplitude: f64, period: f64 },
+    Drift {
+        amplitude: f64,
+        period: f64,
+    },
     /// Slowed to `slowed` for exponential times of mean `busy`, and not for others of mean `idle`.
-    Neighbour { slowed: f64, busy: f64, idle: f64 },
+    Neighbour {
+        slowed: f64,
+        busy: f64,
+        idle: f64,
+    },
 }
 
 /// A service: `slots` runs are worked on, `queue` more may wait, the others are refused at once.
@@ -208,7 +215,10 @@ impl World {
     }
 
     fn arrive(&mut self, run: usize) {
-        let dead = self.service.dies_after.is_some_and(|runs| self.served >= runs);
+        let dead = self
+            .service
+            .dies_after
+            .is_some_and(|runs| self.served >= runs);
         if !dead && self.busy < self.service.slots {
             self.work_on(run);
         } else if !dead && self.waiting.len() < self.service.queue {

@@ -38,7 +38,9 @@ fn row(case: &Case, outcomes: &[Outcome]) -> String {
         let count = outcomes.iter().filter(|outcome| of(outcome)).count();
         format!("{:.0} %", count as f64 / outcomes.len() as f64 * 100.0)
     };
-    let stops: Vec<_> = (0..seeds().min(50)).map(|seed| original::run(case, seed)).collect();
+    let stops: Vec<_> = (0..seeds().min(50))
+        .map(|seed| original::run(case, seed))
+        .collect();
     let stopped = stops.iter().filter(|stop| stop.sized).count() as f64 / stops.len() as f64;
     let (truth, known) = match case.truth {
         Truth::Capacity(truth) | Truth::UntilDeath(truth) => (format!("{truth:.0}"), Some(truth)),
@@ -64,7 +66,11 @@ fn row(case: &Case, outcomes: &[Outcome]) -> String {
         )
     } else {
         let none = share(&|outcome| outcome.findings.capacity.is_none());
-        (format!("no level, says {none}"), "–".to_owned(), "–".to_owned())
+        (
+            format!("no level, says {none}"),
+            "–".to_owned(),
+            "–".to_owned(),
+        )
     };
     let original = known.map_or(f64::NAN, |truth| {
         median(stops.iter().map(|stop| stop.runs_per_second)) / truth - 1.0
@@ -75,7 +81,11 @@ fn row(case: &Case, outcomes: &[Outcome]) -> String {
         median(seconds()),
         quantile(seconds(), 0.9),
         share(&|outcome| {
-            outcome.findings.capacity.as_ref().is_some_and(|capacity| capacity.confirmed)
+            outcome
+                .findings
+                .capacity
+                .as_ref()
+                .is_some_and(|capacity| capacity.confirmed)
         }),
         stopped * 100.0,
         median(stops.iter().map(|stop| stop.seconds)),
