@@ -3,6 +3,12 @@
 //! `SIZING_SEEDS` sets how many (20 unless told otherwise); `make simulations` takes 200, checks the same bars and writes
 //! `docs/sizing-simulations.md`.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts and places, made from times and shares"
+)]
+
 mod original;
 mod services;
 mod simulator;

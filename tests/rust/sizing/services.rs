@@ -60,7 +60,9 @@ pub(crate) fn refusing(
         let next = weights[n] * arriving / departing;
         weights.push(next);
         if next > 1e200 {
-            weights.iter_mut().for_each(|weight| *weight /= 1e200);
+            for weight in &mut weights {
+                *weight /= 1e200;
+            }
         }
     }
     let all: f64 = weights.iter().sum();
@@ -86,13 +88,17 @@ pub(crate) fn best_refusing(slots: usize, queue: usize, work: f64, away: f64) ->
         .fold(0.0, f64::max)
 }
 
-/// A closed loop around slots without limit on the queue comes as close to this as one likes.
-fn saturated(service: &Service, work: f64) -> f64 {
-    service.slots as f64 / work
+/// All of them, in the order of the page.
+pub(crate) fn cases() -> Vec<Case> {
+    let mut cases = queues();
+    cases.extend(changing());
+    cases.extend(failing());
+    cases
 }
 
-pub(crate) fn cases() -> Vec<Case> {
-    let mut cases = vec![
+/// Services that stay as they are.
+fn queues() -> Vec<Case> {
+    vec![
         Case {
             name: "M/M/8/64",
             about: "8 slots of 40 ms (exponential), 56 wait, others are refused at once",
@@ -165,6 +171,12 @@ pub(crate) fn cases() -> Vec<Case> {
             },
             truth: Truth::Capacity(500.0 / 0.55),
         },
+    ]
+}
+
+/// Services that change by themselves.
+fn changing() -> Vec<Case> {
+    vec![
         Case {
             name: "drift",
             about: "as only slower, but capacity swings by 15 % in 400 s",
@@ -204,28 +216,34 @@ pub(crate) fn cases() -> Vec<Case> {
             },
             truth: Truth::UntilDeath(best_refusing(8, 56, 0.04, 0.01)),
         },
-    ];
-    for (name, failing) in [
+    ]
+}
+
+/// Services that fail whatever the load.
+fn failing() -> Vec<Case> {
+    let one = |(name, failing)| {
+        let service = Service { failing, ..PLAIN };
+        Case {
+            name,
+            about: "8 slots of 40 ms, everybody may wait, failures whatever the load",
+            service,
+            truth: if failing <= 0.05 {
+                Truth::Capacity(8.0 / 0.04 * (1.0 - failing))
+            } else {
+                Truth::None
+            },
+        }
+    };
+    [
         ("1 % failures", 0.01),
         ("2 % failures", 0.02),
         ("3 % failures", 0.03),
         ("4 % failures", 0.04),
         ("6 % failures", 0.06),
         ("8 % failures", 0.08),
-    ] {
-        let service = Service { failing, ..PLAIN };
-        cases.push(Case {
-            name,
-            about: "8 slots of 40 ms, everybody may wait, failures whatever the load",
-            service,
-            truth: if failing <= 0.05 {
-                Truth::Capacity(saturated(&service, 0.04) * (1.0 - failing))
-            } else {
-                Truth::None
-            },
-        });
-    }
-    cases
+    ]
+    .map(one)
+    .into()
 }
 
 pub(crate) fn case(name: &str) -> Case {
