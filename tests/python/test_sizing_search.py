@@ -1,4 +1,4 @@
-"""The search for the capacity as the runner will use it: the state machine, and workers that pause and go on."""
+"""The search for the capacity, as the runner will use it, and workers that pause and go on."""
 
 from __future__ import annotations
 
