@@ -257,6 +257,7 @@ class Process:
             util.stop()
         if self.on_tick is not None:
             self.on_tick()
+        self.plan.wake()
         due = now + _TICK_SECONDS
         self._timers["tick"] = self.loop.call_at(due, self._tick, due)
 

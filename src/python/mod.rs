@@ -62,7 +62,7 @@ mod core {
     #[pymodule_export]
     use super::session::Session;
     #[pymodule_export]
-    use super::sizing::SizingController;
+    use super::sizing::{SizingController, SizingSearch};
     #[pymodule_export]
     use super::state::RunState;
     #[pymodule_export]
