@@ -37,6 +37,7 @@ _DEFAULTS: dict[str, Any] = {
     "verbose": 0,
     "console_update": 0.2,
     "sizing_tolerance": 5.0,
+    "sizing_budget": 300.0,
     "statsd_address": "udp://localhost:8125",
 }
 
@@ -126,6 +127,19 @@ def make_parser() -> argparse.ArgumentParser:
         default=None,
         metavar="RULE",
         help="also end --sizing when this breaks, e.g. 'p95<500ms'",
+    )
+    add(
+        "--sizing-budget",
+        type=duration,
+        default=300.0,
+        metavar="SECONDS",
+        help="time of --sizing for the search after the ramp, and for confirming what it found",
+    )
+    add(
+        "--no-sizing-confirm",
+        action="store_true",
+        default=False,
+        help="end --sizing with its ramp: where something gives out, not what can be sustained",
     )
     add("--delay", type=duration, default=0.0, metavar="SECONDS", help="pause of a worker after each run")
     add(

@@ -86,7 +86,10 @@ def _main(args: Any, explicit: set[str]) -> int:
         except ImportError:
             _end("You need to install uvloop when using --uvloop", 0)
     if option(args, "sizing"):
-        if option(args, "ramp_up") == 0.0:
+        from molotov._sizing import is_confirmed
+
+        # A search that is free to choose its ramp needs less time than that.
+        if option(args, "ramp_up") == 0.0 and not is_confirmed(args):
             args.ramp_up = _DEFAULT_SIZING_RAMP_UP_SECONDS
         if option(args, "workers") == 1:
             args.workers = _DEFAULT_SIZING_WORKERS

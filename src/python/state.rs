@@ -144,6 +144,11 @@ impl RunState {
         self.shared.set_allowed_workers(workers);
     }
 
+    /// Whether the worker of that number, from 0 in this process, is among those allowed to run.
+    fn may_run(&self, worker: u64) -> bool {
+        self.shared.may_run(worker)
+    }
+
     /// Workers ever started.
     #[getter]
     fn workers_started(&self) -> u64 {
