@@ -91,19 +91,26 @@ fn its_end_is_said_once() {
 }
 
 #[test]
-fn many_sockets_are_not_read_every_time() {
-    let tree = machine();
-    let line =
-        "   1: 0100007F:9C40 0A00000A:0050 01 00000000:00000000 00:00000000 00000000 0 0 2 1\n";
-    tree.write(&[("proc/net/tcp", &line.repeat(9000))]);
-    let mut generator = Generator::new(&[100], tree.roots()).unwrap();
-    let counts: Vec<_> = (0..4)
-        .map(|second| {
+fn socket_tables_are_read_the_less_often_the_longer_they_are() {
+    for (sockets, pause) in [(10, 4), (3000, 6)] {
+        let tree = machine();
+        let line =
+            "   1: 0100007F:9C40 0A00000A:0050 01 00000000:00000000 00:00000000 00000000 0 0 2 1\n";
+        tree.write(&[("proc/net/tcp", &line.repeat(sockets))]);
+        let mut generator = Generator::new(&[100], tree.roots()).unwrap();
+        let mut count = |second| {
             generator
                 .sample(at(second))
                 .unwrap()
                 .get(Metric::EphemeralPortsUsed)
-        })
-        .collect();
-    assert_eq!(counts, [Some(9000.0), None, None, Some(9000.0)]);
+        };
+        let counts: Vec<_> = (0..pause + 2).map(&mut count).collect();
+        let (first, rest) = counts.split_first().unwrap();
+        let (last, between) = rest.split_last().unwrap();
+        assert_eq!(
+            (*first, *last),
+            (Some(sockets as f64), Some(sockets as f64))
+        );
+        assert!(between.iter().all(Option::is_none));
+    }
 }

@@ -3,3 +3,4 @@
 #[cfg(feature = "python")]
 mod binary;
 mod layers;
+mod monitor;

@@ -145,6 +145,13 @@ impl ProcessSet {
         self.members.iter().all(|member| member.stat.is_dead)
     }
 
+    /// Whether the process of this number was a living member at the last look.
+    pub(in super::super) fn contains(&self, pid: u32) -> bool {
+        self.members
+            .iter()
+            .any(|member| member.pid == pid && !member.stat.is_dead)
+    }
+
     /// Looks at every member.
     pub(in super::super) fn observe(
         &mut self,
