@@ -1,8 +1,8 @@
 //! What the monitors cost: CPU milliseconds per sample of each, and per cent of a core at one sample a second.
 //!
 //! `cargo run --release --no-default-features --example monitor_cost [-- --samples N] [SOURCE …]`. Without sources it
-//! starts a tree of 32 processes with 8 sleeping threads' worth of shells, opens 2,000 connections as a generator has
-//! them, and takes itself, that tree, a port, the root control group and the host.
+//! starts a tree of 32 idle processes, opens 2,000 connections as a generator has them, and takes itself, that tree, a
+//! port, the root control group and the host.
 
 #![expect(
     clippy::print_stdout,
@@ -38,10 +38,11 @@ fn main() {
     let connections: Vec<(TcpStream, TcpStream)> = (0..2000)
         .map_while(|_| Some((TcpStream::connect(address).ok()?, listener.accept().ok()?.0)))
         .collect();
-    let script = "for n in $(seq 31); do sleep 1000 & done; echo; wait";
+    // They end when this program does, since they wait for its end of the pipe.
+    let script = "exec 3<&0; for n in $(seq 31); do cat <&3 & done; wait";
     let mut tree = Command::new("sh")
         .args(["-c", script])
-        .stdout(Stdio::piped())
+        .stdin(Stdio::piped())
         .spawn()
         .unwrap();
     if sources.is_empty() {
@@ -87,7 +88,6 @@ fn main() {
         "together",
         total / 10.0
     );
-    // The shell's own children end with its process group or, at the latest, by themselves.
-    tree.kill().unwrap();
+    drop(tree.stdin.take());
     tree.wait().unwrap();
 }

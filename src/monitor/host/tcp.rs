@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::super::counter::Counter;
 use super::super::files::Files;
@@ -88,7 +88,7 @@ impl PortMeter {
             self.samples_to_skip = left;
             return;
         }
-        let mut used: FxHashMap<SocketAddr, u64> = FxHashMap::default();
+        let mut seen: FxHashSet<(SocketAddr, u16)> = FxHashSet::default();
         let mut read = 0;
         let mut is_read = false;
         for table in tables(roots, files) {
@@ -99,7 +99,8 @@ impl PortMeter {
                     && socket.remote.port() != 0
                     && is_wanted
                 {
-                    *used.entry(socket.remote).or_default() += 1;
+                    // The kernel may list a socket twice when the table changes meanwhile.
+                    seen.insert((socket.remote, socket.local_port));
                 }
                 true
             });
@@ -107,10 +108,12 @@ impl PortMeter {
         }
         self.samples_to_skip = SAMPLES_BETWEEN + read / SOCKETS_PER_SAMPLE;
         if is_read {
-            sample.set_count(
-                Metric::EphemeralPortsUsed,
-                used.values().copied().max().unwrap_or(0),
-            );
+            let mut used: FxHashMap<SocketAddr, u64> = FxHashMap::default();
+            for (remote, _) in seen {
+                *used.entry(remote).or_default() += 1;
+            }
+            let most = used.into_values().max().unwrap_or(0);
+            sample.set_count(Metric::EphemeralPortsUsed, most);
         }
     }
 }

@@ -206,7 +206,10 @@ impl ProcessSet {
         let mut known: FxHashMap<u32, Use> = FxHashMap::default();
         for member in gone {
             if let Some(heir) = self.heir(member, gone) {
-                known.entry(heir).or_default().add(member.used());
+                // Its debt too: children it waited for after it was read are in what its parent inherits.
+                let inherited = known.entry(heir).or_default();
+                inherited.add(member.used());
+                inherited.add(member.debt);
             }
         }
         for member in &mut self.members {
