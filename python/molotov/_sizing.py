@@ -133,7 +133,7 @@ class Search:
         state.allowed_workers = min(workers, 1)
 
     def observe(self, now: float) -> bool:
-        """Set how many workers run; True when the search is over. ``now`` is in seconds, of a monotonic clock."""
+        """Set how many workers run; True when the search is over. ``now``: seconds of a monotonic clock."""
         if self._over:
             return False
         state = self._state
@@ -170,22 +170,24 @@ class Search:
         headline = self._search.headline()
         if findings["capacity"] is None and ended is None:
             how = "was interrupted" if interrupted else "ended"
-            sentence = f"The run {how} with {ramp['workers']} workers, before the end of the ramp: no capacity is known."
+            sentence = (
+                f"The run {how} within its ramp, with {_workers(ramp['workers'])}: no capacity is known."
+            )
         else:
             sentence = f"CAPACITY {headline}"
         self.verdict = {**ramp, "reason": reason, "sentence": sentence}
         return self.verdict
 
     def results(self) -> dict[str, int]:
-        """Return the original's counters, as the ramp ended: the ratio in 1/100 percent, its last minute's runs."""
+        """Return the original's counters, as the ramp ended."""
         return Ramp.results(self)  # type: ignore[arg-type]
 
     def lines(self) -> list[str]:
         """Return why the capacity is what it is, and every level that was measured."""
-        findings = self.findings
-        if findings is None or findings["ramp_ended"] is None:
+        findings, verdict = self.findings, self.verdict
+        if findings is None or verdict is None or findings["ramp_ended"] is None:
             return []
-        lines = [f"The ramp ended with {_workers(self.verdict['workers'])}: {_ENDS[findings['ramp_ended']]}."]
+        lines = [f"The ramp ended with {_workers(verdict['workers'])}: {_ENDS[findings['ramp_ended']]}."]
         capacity = findings["capacity"]
         if capacity is not None:
             lines.append(f"The capacity is limited: {_LIMITS[capacity['limit']]}.")
