@@ -73,8 +73,8 @@ def _foreign(session: ClientSession, method: str, url: Any, call: dict[str, Any]
         return "the CONNECT method"
     if any(name.lower() == "expect" for name, _ in pairs(call["headers"])):
         return "Expect: 100-continue"
-    if str(url).lower().startswith(("ws:", "wss:", "tcp:")):
-        return "a websocket URL"
+    if str(url).lower().startswith("tcp:"):
+        return "a tcp: URL"
     return None
 
 
@@ -140,7 +140,7 @@ class _Request:
                 url = self.session._base_url.join(url)
         except ValueError as error:
             raise _errors.make("invalid_url", url=str_or_url) from error
-        if url.scheme not in ("http", "https", ""):
+        if url.scheme not in ("http", "https", "ws", "wss", ""):
             raise _errors.make("non_http_url", url=url)
         return url
 

@@ -8,7 +8,7 @@ use super::awaitable::{Awaitable, Outcome};
 use super::body::Body;
 use super::event_loop::Engine;
 use super::ffi::GilCell;
-use super::pool::{Key, Pool};
+use super::pool::{Key, Place, Pool};
 use super::request::{Job, Method};
 use super::urls::UrlEntry;
 use crate::http::body::BodyDecoder;
@@ -53,6 +53,26 @@ pub(crate) enum Content {
     Broken(Error),
     /// On its way.
     Streaming(Arc<Body>),
+    /// The connection speaks another protocol from here on.
+    Upgraded(Box<Upgraded>),
+}
+
+/// A connection that was upgraded (RFC 9110 section 7.8): it belongs to whoever takes it, and ends when
+/// this is dropped.
+pub(crate) struct Upgraded {
+    pub(crate) transport: Option<Transport>,
+    /// What the server has said in the new protocol already.
+    pub(crate) rest: Vec<u8>,
+    /// It still counts as one of its pool.
+    pub(crate) place: Option<Place>,
+}
+
+impl Drop for Upgraded {
+    fn drop(&mut self) {
+        if let Some(transport) = &mut self.transport {
+            transport.shutdown();
+        }
+    }
 }
 
 struct Receiving {
@@ -79,6 +99,7 @@ struct Flight {
     request: Option<Py<Awaitable>>,
     sent: Sent,
     head_request: bool,
+    upgrade: bool,
     decompress: bool,
     deadlines: Deadlines,
     last_read: Instant,
@@ -197,6 +218,7 @@ impl Connection {
         state.flight = Some(Flight {
             request: Some(request.clone().unbind()),
             head_request: job.method.is_head(),
+            upgrade: job.is_upgrade(),
             decompress: job.decompress,
             sent: Sent {
                 method: job.method.clone(),
@@ -347,11 +369,13 @@ impl Connection {
     }
 
     fn over(self: &Arc<Self>, py: Python<'_>, error: Option<Error>) {
-        let (flight, served, transport, drain) = {
+        let (handed_over, flight, served, transport, drain) = {
             let mut state = self.state.borrow_mut(py);
             state.closed = true;
             state.timer = None;
+            let handed_over = state.transport.is_none();
             (
+                handed_over,
                 state.flight.take(),
                 state.served,
                 state.transport.take(),
@@ -364,7 +388,10 @@ impl Connection {
         if let Some(mut transport) = transport {
             transport.shutdown();
         }
-        self.pool.closed(py, self);
+        // Without its transport it is somebody else's, and so is its place in the pool.
+        if !handed_over {
+            self.pool.closed(py, self);
+        }
         let Some(flight) = flight else { return };
         let error = error.unwrap_or(Error::Disconnected);
         match flight.receiving {
@@ -664,6 +691,22 @@ impl State {
         flight.keep_alive = head.keep_alive;
         let request = flight.request.take()?;
         let rest = data.get(head.head_len..).unwrap_or_default();
+        if head.status == 101 && flight.upgrade {
+            let upgraded = Upgraded {
+                transport: self.transport.take(),
+                rest: rest.to_vec(),
+                place: Some(Place::new(Arc::clone(&connection.pool), connection.key)),
+            };
+            let raw = data.get(..head.head_len).unwrap_or_default().into();
+            let content = Content::Upgraded(Box::new(upgraded));
+            self.closed = true;
+            flight.keep_alive = false;
+            return Some(Turn::Response {
+                request,
+                arrived: Arrived { head, raw, content },
+                complete: self.complete(rest.len()),
+            });
+        }
         let encoding = head.encoding.filter(|_| flight.decompress);
         if encoding.is_none() {
             let length = match head.framing {

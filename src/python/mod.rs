@@ -6,6 +6,7 @@
 //! | `plan`, `worker` | which scenario runs next, and stepping its coroutine |
 //! | `session`, `arguments`, `request`, `urls` | a request, from the call to its bytes |
 //! | `connection`, `pool`, `body` | the exchange on a kept connection |
+//! | `websocket` | a connection upgraded to websocket messages |
 //! | `response`, `awaitable`, `json`, `errors` | what the script gets back |
 //! | `context` | the way to the Python half of the session |
 //! | `state`, `metrics`, `tls`, `cookies` | the pure modules' types for Python |
@@ -34,6 +35,7 @@ pub mod sizing;
 pub mod state;
 mod tls;
 mod urls;
+mod websocket;
 mod worker;
 
 /// The native half of the `molotov` package.
@@ -61,6 +63,8 @@ mod core {
     use super::state::RunState;
     #[pymodule_export]
     use super::tls::SslConfig;
+    #[pymodule_export]
+    use super::websocket::WebSocket;
     #[pymodule_export]
     use super::worker::Worker;
     use pyo3::prelude::*;

@@ -4,9 +4,10 @@ use super::awaitable::Awaitable;
 use super::connection::Connection;
 use super::ffi::GilCell;
 use super::request::Job;
+use super::websocket::Channel;
 use pyo3::prelude::*;
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// Connections are interchangeable when they go to the same origin with the same TLS settings.
@@ -24,6 +25,8 @@ struct State {
     open: Vec<(Key, usize)>,
     total: usize,
     waiting: VecDeque<(Key, Py<Awaitable>)>,
+    /// Connections that became websockets. Those that have ended leave when the list would grow.
+    websockets: Vec<Weak<Channel>>,
     closed: bool,
 }
 
@@ -177,6 +180,25 @@ impl Pool {
             .retain(|(_, request)| !is_it(request));
     }
 
+    /// Keeps track of a connection that has become a websocket.
+    pub(crate) fn upgraded(&self, py: Python<'_>, channel: &Arc<Channel>) {
+        let mut state = self.state.borrow_mut(py);
+        if state.websockets.len() == state.websockets.capacity() {
+            state
+                .websockets
+                .retain(|channel| channel.strong_count() > 0);
+        }
+        state.websockets.push(Arc::downgrade(channel));
+    }
+
+    /// Ends every websocket; whoever waits for a message of it is told.
+    pub(crate) fn close_websockets(&self, py: Python<'_>) {
+        let channels = std::mem::take(&mut self.state.borrow_mut(py).websockets);
+        for channel in channels.iter().filter_map(Weak::upgrade) {
+            channel.shut(py);
+        }
+    }
+
     /// Ends every idle connection; those in use end when their exchange does.
     pub(crate) fn close(&self, py: Python<'_>) {
         let idle = {
@@ -203,6 +225,37 @@ impl State {
         match self.open.iter_mut().find(|(known, _)| *known == key) {
             Some(entry) => entry.1 += 1,
             None => self.open.push((key, 1)),
+        }
+    }
+}
+
+/// Counts for a connection in its pool until [`Place::keep`]: while it is opened, and when it is no longer
+/// one of HTTP.
+pub(crate) struct Place {
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) key: Key,
+    kept: bool,
+}
+
+impl Place {
+    pub(crate) fn new(pool: Arc<Pool>, key: Key) -> Self {
+        Self {
+            pool,
+            key,
+            kept: false,
+        }
+    }
+
+    /// The connection itself counts from now on.
+    pub(crate) fn keep(&mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if !self.kept {
+            Python::attach(|py| self.pool.gone(py, self.key));
         }
     }
 }

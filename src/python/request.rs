@@ -9,7 +9,7 @@ use super::awaitable::{Awaitable, Outcome, Task};
 use super::connection::{Arrived, Connection, Deadlines};
 use super::errors;
 use super::event_loop::Engine;
-use super::pool::{Checkout, Key, Pool};
+use super::pool::{Checkout, Key, Place as CountedPlace, Pool};
 use super::response::{self, Response};
 use super::session::Session;
 use super::urls::{self, UrlEntry};
@@ -287,11 +287,7 @@ impl Job {
         let runtime = engine.handle.clone();
         let task = runtime.spawn(async move {
             // Gives the place in the pool back when the request is cancelled while it connects.
-            let place = CountedPlace {
-                pool: Arc::clone(&pool),
-                key,
-                kept: false,
-            };
+            let place = CountedPlace::new(pool, key);
             let opened = open_transport(&endpoint, &tls, &engine, sock_connect, limit).await;
             Python::attach(|py| Job::opened(request.bind(py), opened, engine, place));
         });
@@ -309,7 +305,7 @@ impl Job {
         let py = slf.py();
         match opened {
             Ok(transport) => {
-                place.kept = true;
+                place.keep();
                 let connection = Connection::new(
                     Arc::clone(&engine),
                     Arc::clone(&place.pool),
@@ -699,6 +695,11 @@ impl Job {
         self.drain.take()
     }
 
+    /// Whether it asks for another protocol: a 101 then makes the connection something else.
+    pub(crate) fn is_upgrade(&self) -> bool {
+        self.is_given("upgrade")
+    }
+
     pub(crate) fn is_uploading(&self) -> bool {
         matches!(self.body, RequestBody::Streamed) && !self.upload_done
     }
@@ -723,21 +724,6 @@ enum Next {
         response: Response,
         location: String,
     },
-}
-
-/// Counts for a connection in its pool until the connection itself does.
-struct CountedPlace {
-    pool: Arc<Pool>,
-    key: Key,
-    kept: bool,
-}
-
-impl Drop for CountedPlace {
-    fn drop(&mut self) {
-        if !self.kept {
-            Python::attach(|py| self.pool.gone(py, self.key));
-        }
-    }
 }
 
 fn put(wire: &mut Vec<u8>, name: &str, value: &str) {
