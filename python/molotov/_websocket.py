@@ -19,8 +19,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
-from aiohttp import WSCloseCode, WSMessage, WSMsgType, hdrs
-from aiohttp.http import WebSocketError
+from aiohttp import WSCloseCode, WSMessage, WSMsgType, hdrs, http_websocket
 from aiohttp.streams import EofStream
 from multidict import CIMultiDict
 
@@ -42,7 +41,7 @@ __all__ = [
 ]
 
 #: Before aiohttp 3.14 text always came decoded.
-WSMessageTextBytes: Any = getattr(aiohttp, "WSMessageTextBytes", WSMessage)
+WSMessageTextBytes: Any = getattr(http_websocket, "WSMessageTextBytes", WSMessage)
 
 #: RFC 6455, section 1.3
 _ACCEPT_SUFFIX = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -232,20 +231,14 @@ def _chosen_compression(response: Any, offered: int) -> tuple[int, bool]:
         found = _PARAMETER.match(parameters, at)
         if found is None:
             cause = f"Extension for deflate not supported{parameters}"
-            raise _refused(response, cause) from _handshake_error(cause)
+            raise _refused(response, cause) from http_websocket.WSHandshakeError(cause)
         at = found.end()
         alone = alone or found["alone"] is not None
         bits = bits if found["bits"] is None else int(found["bits"])
     if not 9 <= bits <= 15:
         cause = "Invalid window size"
-        raise _refused(response, cause) from _handshake_error(cause)
+        raise _refused(response, cause) from http_websocket.WSHandshakeError(cause)
     return bits, alone
-
-
-def _handshake_error(message: str) -> Exception:
-    from aiohttp.http import WSHandshakeError
-
-    return WSHandshakeError(message)
 
 
 async def receive_json(socket: Any, loads: Callable[[Any], Any], timeout: float | None) -> Any:
@@ -275,7 +268,7 @@ def trouble(kind: str, detail: Any) -> BaseException:
 
 def _protocol(detail: tuple[int, str]) -> BaseException:
     code, message = detail
-    made: BaseException = WebSocketError(WSCloseCode(code), message)
+    made: BaseException = http_websocket.WebSocketError(WSCloseCode(code), message)
     cause: BaseException | None = None
     if code == WSCloseCode.INVALID_TEXT:
         cause = UnicodeDecodeError("utf-8", b"", 0, 0, "invalid data")

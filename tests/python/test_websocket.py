@@ -209,7 +209,7 @@ async def closes_while_receiving(socket: Any, log: Log) -> None:
     reader = asyncio.ensure_future(reads())
     await asyncio.sleep(0)
     await log.attempt(socket.close(code=4003))
-    log.append(state(socket))
+    log.note(socket.closed)
     await reader
 
 
@@ -403,7 +403,6 @@ APP_CASES = {
     "redirect": a(sends(("send_str", "x")), "/redirect?to=/echo"),
     "redirect to nothing": a(only_looks, "/redirect?to=/status%3Fcode=404"),
     "redirect to ws": a(only_looks, "/redirect?to=ws://127.0.0.1/"),
-    "timeout object of the wrong kind": a(only_looks, timeout=aiohttp.ClientTimeout(total=3)),
     # Compression
     **{
         f"compress {bits}": a(
@@ -583,7 +582,7 @@ RAW_CASES: dict[str, Raw] = {
         says(), receives(2), lambda key: handshake(key) + frame(TEXT, HELLO) + close_frame(1001)
     ),
     "masked": r(says(frame(TEXT, HELLO, mask=b"\1\2\3\4"), frame(BINARY, b"", mask=b"\0\0\0\0"))),
-    "masked, long": r(says(frame(BINARY, bytes(70_000), mask=b"\1\2\3\4"))),
+    "masked, long": r(says(frame(BINARY, bytes(70_000), mask=b"\1\2\3\4")), receives(1)),
     "masked close": r(says(frame(CLOSE, struct.pack("!H", 1000), mask=b"\1\2\3\4"))),
     "slow": r(trickles, receives(3)),
     "fragments": r(
@@ -599,9 +598,11 @@ RAW_CASES: dict[str, Raw] = {
     "fragments with pings shown": r(
         says(frame(BINARY, b"a", fin=False), frame(PING, b"p"), frame(CONT, b"b")), autoping=False
     ),
-    "empty fragments": r(says(frame(TEXT, b"", fin=False), frame(CONT, b"", fin=False), frame(CONT, b""))),
+    "empty fragments": r(
+        says(frame(TEXT, b"", fin=False), frame(CONT, b"", fin=False), frame(CONT, b"")), receives(1)
+    ),
     "empty fragment, then another message": r(
-        says(frame(TEXT, b"", fin=False), frame(TEXT, b"x"), frame(CONT, b"y")), receives(3)
+        says(frame(TEXT, b"", fin=False), frame(TEXT, b"x"), frame(CONT, b"y"), frame(CONT)), receives(3)
     ),
     "message within a message": r(says(frame(TEXT, b"a", fin=False), frame(TEXT, b"b"))),
     "fragment within a message": r(says(frame(TEXT, b"a", fin=False), frame(BINARY, b"b", fin=False))),
@@ -610,12 +611,12 @@ RAW_CASES: dict[str, Raw] = {
     "endless continuation": r(
         says(frame(TEXT, b"a", fin=False), frame(CONT, b"b" * 300, fin=False) * 5), max_msg_size=1000
     ),
-    "a character cut by frames": r(says(frame(TEXT, b"\xe2", fin=False), frame(CONT, b"\x82\xac"))),
+    "a character cut by frames": r(says(frame(TEXT, b"\xe2", fin=False), frame(CONT, b"\x82\xac")), receives(1)),
     **{f"reserved bits {rsv}": r(says(frame(TEXT, HELLO, rsv=rsv))) for rsv in (1, 2, 3, 4, 7)},
     **{f"opcode {opcode}": r(says(frame(opcode, b"x"))) for opcode in (3, 7, 11, 15)},
     "fragmented ping": r(says(frame(PING, b"x", fin=False))),
     "long ping": r(says(frame(PING, b"x" * 126))),
-    "largest ping": r(says(frame(PING, b"x" * 125), frame(TEXT, HELLO))),
+    "largest ping": r(says(frame(PING, b"x" * 125), frame(TEXT, HELLO)), receives(1)),
     "fragmented close": r(says(frame(CLOSE, struct.pack("!H", 1000), fin=False))),
     "invalid utf-8": r(says(frame(TEXT, b"\xff\xfe"))),
     "overlong utf-8": r(says(frame(TEXT, b"\xc0\xaf"))),
@@ -770,7 +771,6 @@ RAW_CASES: dict[str, Raw] = {
         lambda key: b"HTTP/1.1 103 Early Hints\r\n\r\n" + handshake(key),
     ),
     "no answer": r(says(end=True), None, lambda key: b""),
-    "half an answer": r(says(end=True), None, lambda key: handshake(key)[:30]),
     "body instead": r(
         says(end=True), None, lambda key: b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nxx"
     ),

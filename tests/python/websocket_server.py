@@ -89,9 +89,10 @@ class Peer:
         return seen
 
     async def read_to_end(self) -> None:
-        """Read and note everything up to the end of the connection."""
-        while await self.read() is not None:
-            pass
+        """Read and note everything up to the end of the connection; agree to a close frame."""
+        while (seen := await self.read()) is not None:
+            if seen[0] == CLOSE:
+                self.send(frame(CLOSE, seen[1]))
 
 
 Behaviour = Callable[[Peer], Awaitable[None]]
@@ -170,11 +171,17 @@ def deflating(*parameters: str) -> Callable[[bytes], bytes]:
     return lambda key: handshake(key, b"Sec-WebSocket-Extensions: " + extension)
 
 
+def plain_data(data: Any) -> Any:
+    """Give a message's data as something that compares."""
+    return repr(data) if isinstance(data, BaseException) else data
+
+
 class AppServer:
     """An aiohttp.web server whose websocket handlers note what they receive."""
 
     def __init__(self) -> None:
         self.seen: list[Any] = []
+        self._talking = 0
 
     async def __aenter__(self) -> AppServer:
         app = web.Application()
@@ -187,6 +194,9 @@ class AppServer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        # A server that is stopped gives up its conversations: they have to end by themselves first.
+        while self._talking:
+            await asyncio.sleep(0.001)
         await self._runner.cleanup()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
@@ -218,10 +228,14 @@ class AppServer:
         if kind == "crumbs":
             socket.set_cookie("crumb", "2")
         await socket.prepare(request)
-        async for message in socket:
-            self.seen.append((message.type.name, message.data))
-            await self._answer(socket, message)
-        self.seen.append(("closed", socket.close_code))
+        self._talking += 1
+        try:
+            async for message in socket:
+                self.seen.append((message.type.name, plain_data(message.data)))
+                await self._answer(socket, message)
+            self.seen.append(("closed", socket.close_code))
+        finally:
+            self._talking -= 1
         return socket
 
     async def _answer(self, socket: web.WebSocketResponse, message: aiohttp.WSMessage) -> None:

@@ -404,6 +404,7 @@ fn shown(byte: u8, masked: bool) -> String {
         b'\n' => "b'\\n'".to_owned(),
         b'\r' => "b'\\r'".to_owned(),
         b'\\' => "b'\\\\'".to_owned(),
+        b'\'' if masked => "b\"\\'\"".to_owned(),
         b'\'' => "b\"'\"".to_owned(),
         b' '..=b'~' => format!("b'{}'", char::from(byte)),
         _ => format!("b'\\x{byte:02x}'"),

@@ -649,6 +649,10 @@ impl State {
             };
             let now = Instant::now();
             if now >= due {
+                // It may have rung already: the next limit has to set it anew.
+                if self.armed.is_some_and(|armed| armed <= now) {
+                    self.armed = None;
+                }
                 if self.ring(now) {
                     return true;
                 }
