@@ -23,7 +23,7 @@ from pathlib import Path
 _SUFFIX = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 MESSAGE = "x" * 64
 
-# The same loop for both; only the session differs. A run is a hundred round trips, then the time is looked at.
+# The same code for both; only the session differs. After each hundred round trips the time is looked at.
 _SCENARIO = """\
 import time
 

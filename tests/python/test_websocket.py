@@ -337,7 +337,9 @@ APP_CASES = {
     "send_frame of text": a(sends(("send_frame", "text", WSMsgType.TEXT), receive=0)),
     "send_frame, opcode too large": a(sends(("send_frame", b"", 256), receive=0)),
     "received as": a(receives_as),
-    "ping and pong unasked": a(sends(("ping",), ("ping", b"x"), ("pong", b"y"), ("send_str", "z"), receive=1)),
+    "ping and pong unasked": a(
+        sends(("ping",), ("ping", b"x"), ("pong", b"y"), ("send_str", "z"), receive=1)
+    ),
     "ping of text": a(sends(("ping", "x"), receive=0)),
     "ping too long": a(sends(("ping", b"x" * 126), receive=2)),
     "ping is answered": a(iterates("ping hey", "x", "close 1000")),
@@ -453,7 +455,9 @@ def test_conversations(name: str):
                 self.base = self.base.replace("ws://", "ws://joe:sec%20ret@")
                 return self
 
-        compare(Server, script, path=path.removeprefix("@HOST"), options=options, session_options=session_options)
+        compare(
+            Server, script, path=path.removeprefix("@HOST"), options=options, session_options=session_options
+        )
         return
     compare(AppServer, script, path=path, options=options, session_options=session_options)
 
@@ -569,9 +573,7 @@ async def sends_fragments(socket: Any, log: Log) -> None:
 Raw = tuple[Behaviour, Script, "Callable[[bytes], bytes] | None", dict[str, Any]]
 
 
-def r(
-    behave: Behaviour, script: Script | None = None, answer: Any = None, **options: Any
-) -> Raw:
+def r(behave: Behaviour, script: Script | None = None, answer: Any = None, **options: Any) -> Raw:
     return behave, script or receives(), answer, options
 
 
@@ -611,7 +613,9 @@ RAW_CASES: dict[str, Raw] = {
     "endless continuation": r(
         says(frame(TEXT, b"a", fin=False), frame(CONT, b"b" * 300, fin=False) * 5), max_msg_size=1000
     ),
-    "a character cut by frames": r(says(frame(TEXT, b"\xe2", fin=False), frame(CONT, b"\x82\xac")), receives(1)),
+    "a character cut by frames": r(
+        says(frame(TEXT, b"\xe2", fin=False), frame(CONT, b"\x82\xac")), receives(1)
+    ),
     **{f"reserved bits {rsv}": r(says(frame(TEXT, HELLO, rsv=rsv))) for rsv in (1, 2, 3, 4, 7)},
     **{f"opcode {opcode}": r(says(frame(opcode, b"x"))) for opcode in (3, 7, 11, 15)},
     "fragmented ping": r(says(frame(PING, b"x", fin=False))),
@@ -640,7 +644,9 @@ RAW_CASES: dict[str, Raw] = {
     "messages after close, without autoclose": r(
         says(close_frame(1000), frame(TEXT, b"late")), receives(3), autoclose=False
     ),
-    "close together with the end": r(says(frame(TEXT, b"x"), close_frame(1000, b"bye"), end=True), receives(3)),
+    "close together with the end": r(
+        says(frame(TEXT, b"x"), close_frame(1000, b"bye"), end=True), receives(3)
+    ),
     "end without close": r(says(end=True)),
     "message, then the end": r(says(frame(TEXT, HELLO), end=True), receives(3)),
     "end in a header": r(says(b"\x81", end=True)),
@@ -652,20 +658,20 @@ RAW_CASES: dict[str, Raw] = {
     "far too large": r(says(b"\x82\x7f" + struct.pack("!Q", 1 << 40))),
     "absurdly large": r(says(b"\x82\x7f" + b"\xff" * 8)),
     "absurdly large without a limit": r(says(b"\x82\x7f\x80" + b"\0" * 7), max_msg_size=0),
-    "too large in parts": r(says(frame(TEXT, b"x" * 600, fin=False), frame(CONT, b"x" * 600)), max_msg_size=1000),
-    "many at once": r(says(*(frame(TEXT, b"%d" % n) for n in range(3000)), close_frame(1000)), receives(3001)),
+    "too large in parts": r(
+        says(frame(TEXT, b"x" * 600, fin=False), frame(CONT, b"x" * 600)), max_msg_size=1000
+    ),
+    "many at once": r(
+        says(*(frame(TEXT, b"%d" % n) for n in range(3000)), close_frame(1000)), receives(3001)
+    ),
     "many empty at once": r(says(frame(BINARY) * 20_000, close_frame(1000)), receives(20_001)),
     # Closing
-    "our close is not answered": r(
-        never_agrees, just_closes, timeout=ClientWSTimeout(ws_close=0.05)
-    ),
+    "our close is not answered": r(never_agrees, just_closes, timeout=ClientWSTimeout(ws_close=0.05)),
     "our close is not answered, by the clock of old": r(never_agrees, just_closes, timeout=0.05),
     "our close may not wait": r(never_agrees, just_closes, timeout=ClientWSTimeout(ws_close=0)),
     "our close ends the connection": r(hangs_up_on_close, just_closes),
     "our close is answered late": r(talks_on, just_closes),
-    "our close meets a bad frame": r(
-        says(frame(3)), just_closes, timeout=ClientWSTimeout(ws_close=5)
-    ),
+    "our close meets a bad frame": r(says(frame(3)), just_closes, timeout=ClientWSTimeout(ws_close=5)),
     "our close meets messages": r(says(frame(TEXT, b"1") * 3, close_frame(4009)), just_closes),
     "our close is answered": r(echoes_frames, just_closes),
     "fragments of ours": r(echoes_frames, sends_fragments),
@@ -678,7 +684,9 @@ RAW_CASES: dict[str, Raw] = {
         says(frame(TEXT, deflated(HELLO), rsv=4), frame(TEXT, HELLO)), receives(2), deflating(), compress=15
     ),
     "compressed fragments": r(
-        says(frame(TEXT, deflated(HELLO)[:3], rsv=4, fin=False), frame(PING), frame(CONT, deflated(HELLO)[3:])),
+        says(
+            frame(TEXT, deflated(HELLO)[:3], rsv=4, fin=False), frame(PING), frame(CONT, deflated(HELLO)[3:])
+        ),
         receives(1),
         deflating(),
         compress=15,
@@ -693,9 +701,7 @@ RAW_CASES: dict[str, Raw] = {
     "compressed invalid utf-8": r(
         says(frame(TEXT, deflated(b"\xff"), rsv=4)), None, deflating(), compress=15
     ),
-    "bomb": r(
-        says(frame(BINARY, deflated(bytes(8 << 20)), rsv=4)), None, deflating(), compress=15
-    ),
+    "bomb": r(says(frame(BINARY, deflated(bytes(8 << 20)), rsv=4)), None, deflating(), compress=15),
     "bomb of the limit": r(
         says(frame(BINARY, deflated(bytes(1000)), rsv=4), frame(BINARY, deflated(bytes(1001)), rsv=4)),
         receives(3),
@@ -703,16 +709,17 @@ RAW_CASES: dict[str, Raw] = {
         compress=15,
         max_msg_size=1000,
     ),
-    "bomb of many streams": r(
-        says(frame(BINARY, b"\x03\x00" * 3000, rsv=4)), None, deflating(), compress=15
-    ),
+    "bomb of many streams": r(says(frame(BINARY, b"\x03\x00" * 3000, rsv=4)), None, deflating(), compress=15),
     "some streams": r(says(frame(BINARY, b"\x03\x00" * 30, rsv=4)), receives(1), deflating(), compress=15),
     "corrupt": r(says(frame(TEXT, b"\xff\xff\xff", rsv=4)), None, deflating(), compress=15),
     "corrupt block": r(
         says(frame(TEXT, b"\x00\x01\x00\x01\x00x", rsv=4)), receives(3), deflating(), compress=15
     ),
     "truncated compression": r(
-        says(frame(TEXT, deflated(b"hello hello hello hello")[:-3], rsv=4)), receives(1), deflating(), compress=15
+        says(frame(TEXT, deflated(b"hello hello hello hello")[:-3], rsv=4)),
+        receives(1),
+        deflating(),
+        compress=15,
     ),
     **{
         f"deflate with {', '.join(parameters)}": r(
@@ -742,7 +749,9 @@ RAW_CASES: dict[str, Raw] = {
     "two extensions": r(
         echoes_frames,
         sends_fragments,
-        lambda key: handshake(key, b"Sec-WebSocket-Extensions: x-mine, permessage-deflate, permessage-deflate; x"),
+        lambda key: handshake(
+            key, b"Sec-WebSocket-Extensions: x-mine, permessage-deflate, permessage-deflate; x"
+        ),
         compress=15,
     ),
     "extension unasked": r(echoes_frames, sends_fragments, deflating()),
@@ -752,7 +761,9 @@ RAW_CASES: dict[str, Raw] = {
     "accept of another key": r(says(), None, lambda key: handshake(b"AQIDBAUGBwgJCgsMDQ4PEA==")),
     "wrong upgrade": r(says(), None, lambda key: handshake(key, upgrade=b"h2c")),
     "no upgrade": r(says(), None, lambda key: handshake(key, upgrade=None)),
-    "upgrade in capitals": r(says(close_frame(1000)), receives(1), lambda key: handshake(key, upgrade=b"WebSocket")),
+    "upgrade in capitals": r(
+        says(close_frame(1000)), receives(1), lambda key: handshake(key, upgrade=b"WebSocket")
+    ),
     "wrong connection": r(says(), None, lambda key: handshake(key, connection=b"close")),
     "no connection": r(says(), None, lambda key: handshake(key, connection=None)),
     "connection list": r(says(), None, lambda key: handshake(key, connection=b"keep-alive, Upgrade")),
@@ -783,7 +794,9 @@ def test_odd_servers(name: str):
     compare(lambda: RawServer(behave, answer), script, options=options)
 
 
-@pytest.mark.parametrize("url", ["ftp://127.0.0.1/", "ws:///x", "nonsense", "ws://127.0.0.1:99999/", "mailto:me"])
+@pytest.mark.parametrize(
+    "url", ["ftp://127.0.0.1/", "ws:///x", "nonsense", "ws://127.0.0.1:99999/", "mailto:me"]
+)
 def test_urls_that_are_none(url: str):
     async def attempt(make_session: type) -> Any:
         async with make_session() as session:
@@ -822,7 +835,7 @@ def test_a_closed_session():
 
 
 def test_silence_on_the_socket():
-    """With ws_receive and sock_read, silence ends the connection for good, however long a receive may take."""
+    """With ws_receive and sock_read, silence ends the connection, however long a receive may take."""
 
     async def listens(socket: Any, log: Log) -> None:
         await log.attempt(socket.receive(10))

@@ -143,7 +143,11 @@ class RawServer:
                 head = await reader.readuntil(b"\r\n\r\n")
                 self.heads.append(head)
                 lines = head.split(b"\r\n")
-                keys = [line.split(b":")[1].strip() for line in lines if line.lower().startswith(b"sec-websocket-key:")]
+                keys = [
+                    line.split(b":")[1].strip()
+                    for line in lines
+                    if line.lower().startswith(b"sec-websocket-key:")
+                ]
                 writer.write(self._answer(keys[0] if keys else b""))
                 await self._behave(Peer(self, reader, writer))
         finally:

@@ -5,12 +5,12 @@
 
 use crate::http::websocket::{Failure, Message};
 use crate::python::awaitable::Outcome;
-use crate::python::json;
+use crate::python::{ffi, json};
 use pyo3::exceptions::PyStopAsyncIteration;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyString, PyType};
 
 /// Why a websocket failed; becomes an exception only when somebody looks at it.
 #[derive(Clone, Debug)]
@@ -110,10 +110,8 @@ impl From<Message<'_>> for Item {
 
 /// aiohttp's classes and constants.
 struct Types {
-    /// `tuple.__new__`: a named tuple's own constructor is Python code.
-    new: Py<PyAny>,
-    message: Py<PyAny>,
-    raw_text_message: Py<PyAny>,
+    message: Py<PyType>,
+    raw_text_message: Py<PyType>,
     text: Py<PyAny>,
     binary: Py<PyAny>,
     ping: Py<PyAny>,
@@ -132,9 +130,8 @@ impl Types {
             let kinds = module.getattr("WSMsgType")?;
             let kind = |name: &str| kinds.getattr(name).map(Bound::unbind);
             Ok(Self {
-                new: py.get_type::<PyTuple>().getattr("__new__")?.unbind(),
-                message: module.getattr("WSMessage")?.unbind(),
-                raw_text_message: module.getattr("WSMessageTextBytes")?.unbind(),
+                message: module.getattr("WSMessage")?.cast_into()?.unbind(),
+                raw_text_message: module.getattr("WSMessageTextBytes")?.cast_into()?.unbind(),
                 text: kind("TEXT")?,
                 binary: kind("BINARY")?,
                 ping: kind("PING")?,
@@ -161,9 +158,8 @@ fn message<'py>(
     let (kind, data, extra) = match item {
         Item::Text(text) => (&types.text, PyString::new(py, &text).into_any(), empty()),
         Item::RawText(data) => {
-            let parts = (&types.text, bytes(&data), empty());
-            let class = &types.raw_text_message;
-            return types.new.bind(py).call1((class, parts));
+            let parts = [types.text.bind(py).clone(), bytes(&data), empty()];
+            return ffi::named_tuple(types.raw_text_message.bind(py), parts);
         }
         Item::Binary(data) => (&types.binary, bytes(&data), empty()),
         Item::Ping(data) => (&types.ping, bytes(&data), empty()),
@@ -177,10 +173,8 @@ fn message<'py>(
         Item::Closed => (&types.closed, none(), none()),
         Item::Error { .. } => (&types.error, error.cloned().unwrap_or_else(none), none()),
     };
-    types
-        .new
-        .bind(py)
-        .call1((&types.message, (kind, data, extra)))
+    let parts = [kind.bind(py).clone(), data, extra];
+    ffi::named_tuple(types.message.bind(py), parts)
 }
 
 /// What is made of a message.
