@@ -23,6 +23,9 @@ pub mod opcode {
 const COMPRESSED: u8 = 0x40;
 const FINAL: u8 = 0x80;
 const MASKED: u8 = 0x80;
+/// Lengths that say where the length is.
+const LENGTH_OF_16_BITS: u8 = 0x7E;
+const LENGTH_OF_64_BITS: u8 = 0x7F;
 
 /// Appends one whole, masked frame to `out`.
 ///
@@ -34,11 +37,11 @@ pub fn encode(out: &mut Vec<u8>, opcode: u8, compressed: bool, payload: &[u8], k
     match payload.len() {
         short @ 0..126 => out.push(MASKED | u8::try_from(short).unwrap_or(125)),
         middle @ 126..=0xFFFF => {
-            out.push(MASKED | 126);
+            out.push(MASKED | LENGTH_OF_16_BITS);
             out.extend_from_slice(&u16::try_from(middle).unwrap_or(u16::MAX).to_be_bytes());
         }
         long => {
-            out.push(MASKED | 127);
+            out.push(MASKED | LENGTH_OF_64_BITS);
             out.extend_from_slice(&(long as u64).to_be_bytes());
         }
     }

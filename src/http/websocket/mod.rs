@@ -1,4 +1,4 @@
-//! WebSockets as a client speaks them (RFC 6455), with permessage-deflate (RFC 7692): bytes in, messages out.
+//! Websockets as a client speaks them (RFC 6455), with permessage-deflate (RFC 7692): bytes in, messages out.
 //!
 //! Nothing here owns a socket, a clock or a Python object; `python::websocket` drives it. Where the RFCs and
 //! aiohttp differ (a mask on a server's frame is taken off rather than refused, a message of exactly the limit

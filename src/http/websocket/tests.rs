@@ -44,10 +44,10 @@ fn plain() -> Decoder {
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut out = vec![first];
     match payload.len() {
-        short @ 0..126 => out.push(short as u8),
+        short @ 0..126 => out.push(u8::try_from(short).unwrap()),
         middle @ 126..=0xFFFF => {
             out.push(126);
-            out.extend_from_slice(&(middle as u16).to_be_bytes());
+            out.extend_from_slice(&u16::try_from(middle).unwrap().to_be_bytes());
         }
         long => {
             out.push(127);

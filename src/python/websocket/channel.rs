@@ -1,10 +1,11 @@
-//! The socket half of a websocket: reads, writes, flow control and the clock.
+//! The socket half of a websocket: reads, writes and flow control.
 //!
 //! A task on the runtime reads and decodes into a queue, and lets a waiting reader go on; frames are
 //! written in place by whoever sends them. What a message means for the conversation is decided in
 //! [`super::dialogue`], on the same state.
 
-use super::dialogue::{Dialogue, Reader, Stage};
+use super::clock::Heartbeat;
+use super::dialogue::{Dialogue, Reader};
 use super::messages::{self, End, Item, Trouble};
 use crate::http::transport::Transport;
 use crate::http::websocket::{self, Decoder, Deflater, opcode};
@@ -50,22 +51,17 @@ pub(super) struct Settings {
     pub(super) heartbeat: Option<f64>,
 }
 
-/// Pings that go out by themselves.
-struct Heartbeat {
-    interval: Duration,
-    /// For how long a pong is waited for; what the error says.
-    patience_seconds: f64,
-    ping_due: Option<Instant>,
-    pong_due: Option<Instant>,
-}
-
 /// Everything about one websocket; see also [`Dialogue`].
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts of one connection"
+)]
 pub(super) struct State {
     transport: Option<Transport>,
     place: Option<Place>,
     decoder: Decoder,
     /// Read, but not decoded: the queue is full.
-    tail: Vec<u8>,
+    pub(super) tail: Vec<u8>,
     queue: VecDeque<Item>,
     queued_bytes: usize,
     /// Nothing follows what is in the queue, for this reason.
@@ -80,19 +76,19 @@ pub(super) struct State {
     no_takeover: bool,
     /// The connection is closed, or will be once what was given has been sent.
     pub(super) shut: bool,
-    linger_until: Option<Instant>,
+    pub(super) linger_until: Option<Instant>,
     /// The socket failed.
     broken: bool,
     /// Pings are not answered before the answers to earlier ones have been sent.
     pub(super) blocked: bool,
-    heartbeat: Option<Heartbeat>,
-    silence: Option<Duration>,
-    last_read: Option<Instant>,
+    pub(super) heartbeat: Option<Heartbeat>,
+    pub(super) silence: Option<Duration>,
+    pub(super) last_read: Option<Instant>,
     waker: Option<Waker>,
-    timer: Option<Pin<Box<Sleep>>>,
-    armed: Option<Instant>,
+    pub(super) timer: Option<Pin<Box<Sleep>>>,
+    pub(super) armed: Option<Instant>,
     /// The timer has to be looked at, or the reader to be told something.
-    attention: bool,
+    pub(super) attention: bool,
     pub(super) dialogue: Dialogue,
 }
 
@@ -114,20 +110,13 @@ impl Channel {
     pub(super) fn open(
         py: Python<'_>,
         engine: &Arc<Engine>,
-        mut upgraded: Box<Upgraded>,
+        mut upgraded: Upgraded,
         settings: &Settings,
         dialogue: Dialogue,
     ) -> Arc<Self> {
-        let now = Instant::now();
-        let heartbeat = settings.heartbeat.map(|seconds| {
-            let interval = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX);
-            Heartbeat {
-                interval,
-                patience_seconds: seconds / 2.0,
-                ping_due: now.checked_add(interval),
-                pong_due: None,
-            }
-        });
+        let heartbeat = settings
+            .heartbeat
+            .map(|seconds| Heartbeat::new(seconds, Instant::now()));
         let place = upgraded.place.take();
         let pool = place.as_ref().map(|place| Arc::clone(&place.pool));
         let mut state = State {
@@ -595,8 +584,7 @@ impl State {
             let now = Instant::now();
             self.last_read = Some(now);
             if let Some(heartbeat) = &mut self.heartbeat {
-                heartbeat.pong_due = None;
-                heartbeat.ping_due = now.checked_add(heartbeat.interval);
+                heartbeat.heard(now);
             }
         }
         self.decode(data);
@@ -618,117 +606,5 @@ impl State {
                 Err(failure) => self.ended = Some(Trouble::Frame(failure)),
             }
         }
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        let silence = match (self.silence, self.last_read) {
-            // A server cannot be heard while nobody listens.
-            (Some(limit), Some(last)) if self.ended.is_none() && self.tail.is_empty() => {
-                last.checked_add(limit)
-            }
-            _ => None,
-        };
-        let heartbeat = self.heartbeat.as_ref();
-        [
-            self.dialogue.deadline(),
-            heartbeat.and_then(|heartbeat| heartbeat.ping_due),
-            heartbeat.and_then(|heartbeat| heartbeat.pong_due),
-            silence,
-            self.linger_until,
-        ]
-        .into_iter()
-        .flatten()
-        .min()
-    }
-
-    /// True when a time limit has passed that a reader should hear of.
-    fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
-        loop {
-            let Some(due) = self.deadline() else {
-                return false;
-            };
-            let now = Instant::now();
-            if now >= due {
-                // It may have rung already: the next limit has to set it anew.
-                if self.armed.is_some_and(|armed| armed <= now) {
-                    self.armed = None;
-                }
-                if self.ring(now) {
-                    return true;
-                }
-                continue;
-            }
-            let earlier = self.armed.is_some_and(|armed| armed <= due);
-            match &mut self.timer {
-                Some(timer) if earlier => {
-                    if timer.as_mut().poll(cx).is_pending() {
-                        return false;
-                    }
-                    self.armed = None;
-                }
-                Some(timer) => {
-                    timer.as_mut().reset(due.into());
-                    self.armed = Some(due);
-                }
-                None => {
-                    self.timer = Some(Box::pin(tokio::time::sleep_until(due.into())));
-                    self.armed = Some(due);
-                }
-            }
-        }
-    }
-
-    /// Does what was due. True when a reader should hear of it.
-    fn ring(&mut self, now: Instant) -> bool {
-        let passed = |due: Option<Instant>| due.is_some_and(|due| due <= now);
-        if self.dialogue.expire(now) {
-            return true;
-        }
-        if passed(self.linger_until) {
-            return true;
-        }
-        if let Some(heartbeat) = &mut self.heartbeat {
-            if passed(heartbeat.pong_due) {
-                let trouble = Trouble::NoPong(heartbeat.patience_seconds);
-                self.heartbeat_failed(&trouble);
-                return true;
-            }
-            if passed(heartbeat.ping_due) {
-                heartbeat.ping_due = None;
-                heartbeat.pong_due = now.checked_add(heartbeat.interval / 2);
-                if let Err(trouble) = self.send(&mut Vec::new(), opcode::PING, b"", None) {
-                    self.heartbeat_failed(&trouble);
-                    return true;
-                }
-                return false;
-            }
-        }
-        // What is left is the silence.
-        self.ended.get_or_insert(Trouble::Silence);
-        true
-    }
-
-    fn heartbeat_failed(&mut self, trouble: &Trouble) {
-        self.heartbeat = None;
-        if self.dialogue.closed {
-            return;
-        }
-        let waiting = matches!(
-            self.dialogue.reader,
-            Some(Reader {
-                stage: Stage::Message { .. },
-                ..
-            })
-        );
-        if waiting && !self.dialogue.closing {
-            self.push(Item::Error {
-                trouble: trouble.clone(),
-                kept: true,
-            });
-        }
-        self.dialogue.failed(trouble.clone());
-        self.shut = true;
-        // The task itself is at work here: it lets the connection go in its next turn.
-        self.linger_until = Some(Instant::now());
     }
 }

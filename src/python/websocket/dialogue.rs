@@ -76,6 +76,7 @@ pub(super) enum Kept {
 }
 
 /// The state of the conversation.
+#[expect(clippy::struct_excessive_bools, reason = "aiohttp's independent flags")]
 pub(super) struct Dialogue {
     pub(super) reader: Option<Reader>,
     pub(super) closed: bool,

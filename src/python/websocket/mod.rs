@@ -5,12 +5,14 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `channel` | the socket, flow control and the clock |
+//! | `channel` | the socket and flow control |
+//! | `clock` | time limits and heartbeats |
 //! | `dialogue` | what a message means: receiving, answering, closing |
 //! | `operation` | a script's `receive()`, `send_str()`, `close()` |
 //! | `messages` | aiohttp's message objects and exceptions |
 
 mod channel;
+mod clock;
 mod dialogue;
 mod messages;
 mod operation;
@@ -164,7 +166,7 @@ impl WebSocket {
         let engine = response.get().engine();
         Ok(Self {
             response: response.clone().unbind(),
-            channel: Channel::open(py, engine, upgraded, &settings, dialogue),
+            channel: Channel::open(py, engine, *upgraded, &settings, dialogue),
             protocol,
             compress,
             client_notakeover,
@@ -331,7 +333,7 @@ impl WebSocket {
         Self::receiving(slf, timeout, Then::Message)
     }
 
-    /// Waits for text; anything else is a TypeError.
+    /// Waits for text; anything else is a `TypeError`.
     #[pyo3(signature = (*, timeout=None))]
     fn receive_str<'py>(
         slf: &Bound<'py, Self>,
@@ -340,7 +342,7 @@ impl WebSocket {
         Self::receiving(slf, timeout, Then::Text)
     }
 
-    /// Waits for bytes; anything else is a TypeError.
+    /// Waits for bytes; anything else is a `TypeError`.
     #[pyo3(signature = (*, timeout=None))]
     fn receive_bytes<'py>(
         slf: &Bound<'py, Self>,
