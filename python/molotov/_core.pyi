@@ -16,6 +16,7 @@ __all__ = [
     "Awaitable",
     "Bridge",
     "ClientResponse",
+    "ClientWebSocketResponse",
     "CookieJar",
     "Driver",
     "Engine",

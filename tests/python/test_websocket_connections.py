@@ -239,13 +239,21 @@ def test_pings_are_not_answered_into_the_void():
 
     async def main() -> None:
         sent = 0
+        over = asyncio.Event()
 
         async def pings(peer: Peer) -> None:
-            nonlocal sent
-            while sent < 2_000_000:
-                peer.send(frame(PING, b"x" * 125) * 1000)
-                await asyncio.wait_for(peer.writer.drain(), 5)
-                sent += 1000
+            async def floods() -> None:
+                nonlocal sent
+                while True:
+                    peer.send(frame(PING, b"x" * 125) * 1000)
+                    await peer.writer.drain()
+                    sent += 1000
+
+            flood = asyncio.ensure_future(floods())
+            await over.wait()
+            flood.cancel()
+            await asyncio.wait([flood])
+            peer.reset()
 
         async with RawServer(pings) as server, ClientSession() as session:
             socket = await session.ws_connect(server.base)
@@ -256,8 +264,8 @@ def test_pings_are_not_answered_into_the_void():
                 await asyncio.sleep(0.002)
                 stalled = stalled + 1 if sent == before else 0
             assert not waiting.done()
-            await session.close()
-            await asyncio.wait([waiting])
+            over.set()
+            assert (await waiting).type is WSMsgType.CLOSED
             await server.until_open(0)
 
     run(main())
@@ -347,13 +355,13 @@ def test_an_unknown_argument_is_refused_at_once():
 def test_a_loop_may_end_before_its_websockets():
     sockets: list[Any] = []
 
-    async def main() -> RawServer:
+    async def main() -> None:
         server = RawServer(listens)
         await server.__aenter__()
         session = ClientSession()
         sockets.append(await session.ws_connect(server.base))
         sockets.append(session)
-        return server
+        server._server.close()
 
     run(main())
     socket, session = sockets

@@ -62,7 +62,8 @@ pub(super) struct State {
     decoder: Decoder,
     /// Read, but not decoded: the queue is full.
     pub(super) tail: Vec<u8>,
-    queue: VecDeque<Item>,
+    /// With the bytes that each counts for.
+    queue: VecDeque<(Item, usize)>,
     queued_bytes: usize,
     /// Nothing follows what is in the queue, for this reason.
     pub(super) ended: Option<Trouble>,
@@ -153,7 +154,7 @@ impl Channel {
         };
         let rest = std::mem::take(&mut upgraded.rest);
         if !rest.is_empty() {
-            state.received(&rest);
+            state.received(py, &rest);
         }
         let channel = Arc::new(Self {
             engine: Arc::clone(engine),
@@ -318,18 +319,18 @@ impl State {
 
     /// The next message, if one has come.
     pub(super) fn pop(&mut self) -> Option<Item> {
-        let item = self.queue.pop_front()?;
+        let (item, size) = self.queue.pop_front()?;
         let full = self.queued_bytes > LOW_WATER_BYTES;
-        self.queued_bytes -= item.size() + MESSAGE_OVERHEAD_BYTES;
+        self.queued_bytes -= size + MESSAGE_OVERHEAD_BYTES;
         if full && self.queued_bytes <= LOW_WATER_BYTES {
             self.wake();
         }
         Some(item)
     }
 
-    pub(super) fn push(&mut self, item: Item) {
-        self.queued_bytes += item.size() + MESSAGE_OVERHEAD_BYTES;
-        self.queue.push_back(item);
+    pub(super) fn push(&mut self, item: Item, size: usize) {
+        self.queued_bytes += size + MESSAGE_OVERHEAD_BYTES;
+        self.queue.push_back((item, size));
     }
 
     /// A time limit was set: whether the timer rings early enough.
@@ -423,7 +424,7 @@ impl State {
 
     /// Whether the next message is a ping.
     pub(super) fn ping_is_next(&self) -> bool {
-        matches!(self.queue.front(), Some(Item::Ping(_)))
+        matches!(self.queue.front(), Some((Item::Ping(_), _)))
     }
 
     fn unsent_bytes(&self) -> usize {
@@ -496,7 +497,7 @@ impl State {
             }
             if !self.tail.is_empty() && self.queued_bytes <= LOW_WATER_BYTES {
                 let tail = std::mem::take(&mut self.tail);
-                self.decode(&tail);
+                self.decode(py, &tail);
                 return Turn::Progress;
             }
             if !self.tail.is_empty() || self.queued_bytes > HIGH_WATER_BYTES {
@@ -513,7 +514,7 @@ impl State {
                 }
                 Poll::Ready(Ok(0)) => self.end_of_input(),
                 Poll::Ready(Ok(count)) => {
-                    self.received(scratch.get(..count).unwrap_or_default());
+                    self.received(py, scratch.get(..count).unwrap_or_default());
                     return Turn::Progress;
                 }
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -579,7 +580,7 @@ impl State {
     }
 
     /// Takes what the server said.
-    fn received(&mut self, data: &[u8]) {
+    fn received(&mut self, py: Python<'_>, data: &[u8]) {
         if self.heartbeat.is_some() || self.silence.is_some() {
             let now = Instant::now();
             self.last_read = Some(now);
@@ -587,10 +588,10 @@ impl State {
                 heartbeat.heard(now);
             }
         }
-        self.decode(data);
+        self.decode(py, data);
     }
 
-    fn decode(&mut self, mut data: &[u8]) {
+    fn decode(&mut self, py: Python<'_>, mut data: &[u8]) {
         // After a failure the rest means nothing, but the end of the connection is still waited for.
         while self.ended.is_none() {
             if self.queued_bytes > HIGH_WATER_BYTES && !data.is_empty() {
@@ -600,8 +601,8 @@ impl State {
             match self.decoder.next(&mut data) {
                 Ok(None) => return,
                 Ok(Some(message)) => {
-                    let item = Item::from(message);
-                    self.push(item);
+                    let (item, size) = Item::new(py, message);
+                    self.push(item, size);
                 }
                 Err(failure) => self.ended = Some(Trouble::Frame(failure)),
             }

@@ -142,10 +142,11 @@ impl State {
             })
         );
         if waiting && !self.dialogue.closing {
-            self.push(Item::Error {
+            let error = Item::Error {
                 trouble: trouble.clone(),
                 kept: true,
-            });
+            };
+            self.push(error, 0);
         }
         self.dialogue.failed(trouble.clone());
         self.shut = true;

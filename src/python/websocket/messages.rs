@@ -62,10 +62,12 @@ impl Trouble {
 }
 
 /// A message, aiohttp's own ones included.
+///
+/// What is long is an object of Python's already, so that it is copied once; making one runs no other code.
 pub(super) enum Item {
-    Text(String),
-    RawText(Vec<u8>),
-    Binary(Vec<u8>),
+    Text(Py<PyString>),
+    RawText(Py<PyBytes>),
+    Binary(Py<PyBytes>),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
     Close {
@@ -83,27 +85,31 @@ pub(super) enum Item {
 }
 
 impl Item {
-    /// Bytes that it counts for in the queue.
-    pub(super) fn size(&self) -> usize {
-        match self {
-            Self::Text(text) => text.len(),
-            Self::RawText(data) | Self::Binary(data) | Self::Ping(data) | Self::Pong(data) => {
-                data.len()
-            }
-            Self::Close { .. } | Self::Closing | Self::Closed | Self::Error { .. } => 0,
-        }
-    }
-}
-
-impl From<Message<'_>> for Item {
-    fn from(message: Message<'_>) -> Self {
+    /// The item for a message, and the bytes that it counts for in the queue.
+    pub(super) fn new(py: Python<'_>, message: Message<'_>) -> (Self, usize) {
+        let bytes = |data: &[u8]| (PyBytes::new(py, data).unbind(), data.len());
         match message {
-            Message::Text(text) => Self::Text(text.into_owned()),
-            Message::RawText(data) => Self::RawText(data.into_owned()),
-            Message::Binary(data) => Self::Binary(data.into_owned()),
-            Message::Ping(data) => Self::Ping(data.into_owned()),
-            Message::Pong(data) => Self::Pong(data.into_owned()),
-            Message::Close { code, reason } => Self::Close { code, reason },
+            Message::Text(text) => {
+                let made = PyString::new(py, &text).unbind();
+                (Self::Text(made), text.len())
+            }
+            Message::RawText(data) => {
+                let (made, size) = bytes(&data);
+                (Self::RawText(made), size)
+            }
+            Message::Binary(data) => {
+                let (made, size) = bytes(&data);
+                (Self::Binary(made), size)
+            }
+            Message::Ping(data) => {
+                let size = data.len();
+                (Self::Ping(data.into_owned()), size)
+            }
+            Message::Pong(data) => {
+                let size = data.len();
+                (Self::Pong(data.into_owned()), size)
+            }
+            Message::Close { code, reason } => (Self::Close { code, reason }, 0),
         }
     }
 }
@@ -156,12 +162,13 @@ fn message<'py>(
     let empty = || intern!(py, "").clone().into_any();
     let bytes = |data: &[u8]| PyBytes::new(py, data).into_any();
     let (kind, data, extra) = match item {
-        Item::Text(text) => (&types.text, PyString::new(py, &text).into_any(), empty()),
+        Item::Text(text) => (&types.text, text.into_bound(py).into_any(), empty()),
         Item::RawText(data) => {
-            let parts = [types.text.bind(py).clone(), bytes(&data), empty()];
+            let data = data.into_bound(py).into_any();
+            let parts = [types.text.bind(py).clone(), data, empty()];
             return ffi::named_tuple(types.raw_text_message.bind(py), parts);
         }
-        Item::Binary(data) => (&types.binary, bytes(&data), empty()),
+        Item::Binary(data) => (&types.binary, data.into_bound(py).into_any(), empty()),
         Item::Ping(data) => (&types.ping, bytes(&data), empty()),
         Item::Pong(data) => (&types.pong, bytes(&data), empty()),
         Item::Close { code, reason } => (
@@ -217,16 +224,17 @@ pub(super) fn outcome(
         }
     };
     settled(match (then, item) {
-        (Then::Text, Item::Text(text)) => Ok(PyString::new(py, &text).into_any()),
+        (Then::Text, Item::Text(text)) => Ok(text.into_bound(py).into_any()),
         (Then::Text, Item::RawText(data)) | (Then::Bytes, Item::Binary(data)) => {
-            Ok(PyBytes::new(py, &data).into_any())
+            Ok(data.into_bound(py).into_any())
         }
         (Then::Json, Item::Text(text)) => {
-            parsed(py, text.as_bytes(), || PyString::new(py, &text).into_any())
+            let text = text.bind(py);
+            // What was decoded from UTF-8 is encoded again without fail.
+            let data = text.to_str().map(str::as_bytes).unwrap_or_default();
+            parsed(py, data, text)
         }
-        (Then::Json, Item::RawText(data)) => {
-            parsed(py, &data, || PyBytes::new(py, &data).into_any())
-        }
+        (Then::Json, Item::RawText(data)) => parsed(py, data.as_bytes(py), data.bind(py)),
         (Then::Text | Then::Json, item) => Err(unexpected(py, item, error, "TEXT")),
         (Then::Bytes, item) => Err(unexpected(py, item, error, "BINARY")),
         (Then::Next, Item::Close { .. } | Item::Closing | Item::Closed) => {
@@ -247,13 +255,13 @@ fn settled(result: PyResult<Bound<'_, PyAny>>) -> Outcome {
 fn parsed<'py>(
     py: Python<'py>,
     data: &[u8],
-    original: impl FnOnce() -> Bound<'py, PyAny>,
+    original: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     match json::loads(py, data) {
         Some(value) => Ok(value),
         None => py
             .import(intern!(py, "json"))?
-            .call_method1(intern!(py, "loads"), (original(),)),
+            .call_method1(intern!(py, "loads"), (original,)),
     }
 }
 

@@ -11,6 +11,7 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PyString};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What to send.
@@ -55,19 +56,20 @@ pub(crate) enum Begun {
 }
 
 /// What a begun operation waits for.
+#[derive(Clone)]
 enum For {
     /// A message, or the answer to a close frame.
     Server,
     /// Room in the socket.
     Socket,
     /// That another task's `receive()` has heard of the end; then this close frame goes out.
-    OtherReader(PyResult<Vec<u8>>, Then),
+    OtherReader(Arc<(PyResult<Vec<u8>>, Then)>),
 }
 
 /// An operation that waits.
 pub(crate) struct Waiting {
     socket: Py<WebSocket>,
-    cause: std::sync::Arc<For>,
+    cause: For,
 }
 
 impl Operation {
@@ -104,7 +106,7 @@ impl Operation {
 fn waiting(socket: &Bound<'_, WebSocket>, cause: For) -> Begun {
     Begun::Waiting(Waiting {
         socket: socket.clone().unbind(),
-        cause: std::sync::Arc::new(cause),
+        cause,
     })
 }
 
@@ -225,7 +227,7 @@ fn close(
         .getattr(intern!(py, "_go_on"))
         .and_then(|go_on| channel.engine.call_soon(&go_on, awaitable));
     match scheduled {
-        Ok(()) => waiting(socket, For::OtherReader(payload, then)),
+        Ok(()) => waiting(socket, For::OtherReader(Arc::new((payload, then)))),
         Err(error) => Begun::Done(Outcome::Error(error)),
     }
 }
@@ -394,16 +396,17 @@ impl Waiting {
     pub(crate) fn clone_ref(&self, py: Python<'_>) -> Self {
         Self {
             socket: self.socket.clone_ref(py),
-            cause: std::sync::Arc::clone(&self.cause),
+            cause: self.cause.clone(),
         }
     }
 
     /// The reader of another task has been told of the end: now it is this one's turn.
     pub(crate) fn go_on(&self, awaitable: &Bound<'_, Awaitable>) {
         let py = awaitable.py();
-        let For::OtherReader(payload, then) = &*self.cause else {
+        let For::OtherReader(what) = &self.cause else {
             return;
         };
+        let (payload, then) = &**what;
         let payload = match payload {
             Ok(payload) => Ok(payload.clone()),
             Err(error) => Err(error.clone_ref(py)),
@@ -419,8 +422,8 @@ impl Waiting {
     pub(crate) fn abort(&self, awaitable: &Bound<'_, Awaitable>, cancelled: bool) {
         let py = awaitable.py();
         let channel = &self.socket.bind(py).get().channel;
-        match &*self.cause {
-            For::OtherReader(..) => {}
+        match &self.cause {
+            For::OtherReader(_) => {}
             For::Socket => channel.remove_drain(awaitable),
             For::Server => {
                 let reader = {
