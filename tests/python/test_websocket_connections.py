@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import ssl
 import weakref
 from typing import Any
 
@@ -13,6 +14,7 @@ from aiohttp import WSMsgType
 from molotov import _fallback
 from molotov.session import ClientSession
 from session_server import run
+from test_session import Certificates
 from websocket_server import BINARY, CLOSE, PING, PONG, TEXT, Peer, RawServer, close_frame, frame
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
@@ -401,3 +403,54 @@ def test_a_close_frame_in_the_middle_of_a_flood_ends_the_iteration():
                 assert (socket.closed, socket.close_code) == (True, 4010)
 
     run(main())
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_websockets_over_tls(certificates: Certificates, native: bool):
+    trusting = ssl.create_default_context(cafile=certificates.path("ca.pem"))
+    good = aiohttp.Fingerprint(certificates.fingerprint())
+
+    async def main() -> None:
+        async with RawServer(echoes, tls=certificates.server()) as server, ClientSession() as session:
+            for accepted in (trusting, good, False):
+                async with session.ws_connect(server.base, ssl=accepted) as socket:
+                    for size in (1, 1000, 300_000):
+                        await socket.send_bytes(bytes(size))
+                        assert await socket.receive_bytes() == bytes(size)
+                    assert socket.get_extra_info("peername")[1] == server.port
+                assert socket.close_code == 1000
+                await server.until_open(0)
+            with pytest.raises(aiohttp.ClientConnectorCertificateError):
+                await session.ws_connect(server.base)
+            with pytest.raises(aiohttp.ServerFingerprintMismatch):
+                await session.ws_connect(server.base, ssl=aiohttp.Fingerprint(bytes(32)))
+            socket = await session.ws_connect(server.base, ssl=False)
+            del socket
+            gc.collect()
+            await server.until_open(0)
+
+    run(main(), native=native)
+
+
+def test_a_client_certificate_is_aiohttps_business(
+    certificates: Certificates, caplog: pytest.LogCaptureFixture
+):
+    context = ssl.create_default_context(cafile=certificates.path("ca.pem"))
+    context.load_cert_chain(certificates.path("client.pem"), certificates.path("client.key"))
+
+    async def main() -> None:
+        async with RawServer(echoes, tls=certificates.server()) as server, ClientSession() as session:
+            async with session.ws_connect(server.base, ssl=context) as socket:
+                await socket.send_str("x")
+                assert await socket.receive_str() == "x"
+
+    _fallback._announced.clear()
+    run(main())
+    assert [message.rpartition(": ")[2] for message in caplog.messages] == [
+        "an SSLContext with a client certificate"
+    ]

@@ -9,6 +9,7 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import ssl
 import struct
 import zlib
 from collections.abc import Awaitable, Callable
@@ -101,8 +102,14 @@ Behaviour = Callable[[Peer], Awaitable[None]]
 class RawServer:
     """Answers the handshake with `answer(key)`, then lets `behave` do as it likes."""
 
-    def __init__(self, behave: Behaviour, answer: Callable[[bytes], bytes] | None = None) -> None:
+    def __init__(
+        self,
+        behave: Behaviour,
+        answer: Callable[[bytes], bytes] | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._behave = behave
+        self._tls = tls
         self._answer = answer or handshake
         self.seen: list[Any] = []
         self.heads: list[bytes] = []
@@ -111,9 +118,9 @@ class RawServer:
         self.changed = asyncio.Condition()
 
     async def __aenter__(self) -> RawServer:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
-        self.base = f"ws://127.0.0.1:{self.port}"
+        self.base = f"{'wss' if self._tls else 'ws'}://localhost:{self.port}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
