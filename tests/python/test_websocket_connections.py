@@ -441,7 +441,7 @@ def test_a_client_certificate_is_aiohttps_business(
     certificates: Certificates, caplog: pytest.LogCaptureFixture
 ):
     context = ssl.create_default_context(cafile=certificates.path("ca.pem"))
-    context.load_cert_chain(certificates.path("client.pem"), certificates.path("client.key"))
+    context.load_cert_chain(certificates.path("server.pem"), certificates.path("server.key"))
 
     async def main() -> None:
         async with RawServer(echoes, tls=certificates.server()) as server, ClientSession() as session:

@@ -120,7 +120,7 @@ class RawServer:
     async def __aenter__(self) -> RawServer:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
-        self.base = f"{'wss' if self._tls else 'ws'}://localhost:{self.port}"
+        self.base = f"{'wss' if self._tls else 'ws'}://127.0.0.1:{self.port}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
