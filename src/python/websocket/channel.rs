@@ -2,7 +2,8 @@
 //!
 //! A task on the runtime reads and decodes into a queue, and lets a waiting reader go on; frames are
 //! written in place by whoever sends them. What a message means for the conversation is decided in
-//! [`super::dialogue`], on the same state.
+//! [`super::dialogue`], and when in [`super::clock`], on the same state. Sending and receiving stay together
+//! here, beyond the usual length, because they share the flow control.
 
 use super::clock::Heartbeat;
 use super::dialogue::{Dialogue, Reader};
