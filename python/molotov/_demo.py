@@ -179,7 +179,9 @@ def _apply_defaults(args: argparse.Namespace) -> None:
             args.workers = 100
         if args.ramp_up in (0, 300):
             args.ramp_up = 20.0
-        longest = 60
+        if args.sizing_budget == 300:
+            args.sizing_budget = 30.0
+        longest = 90
     else:
         if args.workers == 1:
             args.workers = 10
@@ -192,7 +194,7 @@ def run_demo(args: argparse.Namespace) -> Any:
     """Run the built-in scenario against the built-in server; returns what `molotov.run.run` returned.
 
     `args` is the namespace of `molotov`: its options work as usual. Those left at their defaults become 10
-    workers and 5 seconds, or with `--sizing` a ramp of 100 workers in 20 seconds.
+    workers and 5 seconds, or with `--sizing` a ramp of 100 workers in 20 seconds and a search of 30.
     """
     from molotov.run import run
 

@@ -68,8 +68,8 @@ def _foreign(session: ClientSession, method: str, url: Any, call: dict[str, Any]
         return "read_until_eof=False"
     if method.upper() == "CONNECT":
         return "the CONNECT method"
-    if str(url).lower().startswith(("ws:", "wss:", "tcp:", "unix:")):
-        return "a websocket URL"
+    if str(url).lower().startswith(("tcp:", "unix:")):
+        return "a local socket as URL" if str(url).lower().startswith("unix:") else "a tcp: URL"
     return _foreign_proxy(session, call)
 
 
@@ -153,7 +153,7 @@ class _Request:
                 url = self.session._base_url.join(url)
         except ValueError as error:
             raise _errors.make("invalid_url", url=str_or_url) from error
-        if url.scheme not in ("http", "https", ""):
+        if url.scheme not in ("http", "https", "ws", "wss", ""):
             raise _errors.make("non_http_url", url=url)
         return url
 

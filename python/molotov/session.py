@@ -29,6 +29,7 @@ from molotov._arguments import (
     session_timeout,
 )
 from molotov._attributes import SessionAttributes
+from molotov._context import RequestContext
 from molotov._headers import pairs, plain
 from molotov._tracing import SessionTracer, tracer_of
 
@@ -140,6 +141,7 @@ class ClientSession(SessionAttributes, _core.Session):
                 raise TypeError(f"ClientSession.__init__() got an unexpected keyword argument {name!r}")
             self._arguments[name] = value
 
+        self._websocket_class = foreign.get("ws_response_class")
         self._settings = read_connector(connector)
         if connector is None and _limit is not None:
             self._settings.limit = _limit
@@ -288,14 +290,42 @@ class ClientSession(SessionAttributes, _core.Session):
             del call["timeout"]
         return await _request.perform(self, method, str_or_url, call)
 
-    def ws_connect(self, url: Any, **arguments: Any) -> Any:
-        """Open a websocket: awaitable and async context manager, as aiohttp's."""
-        from molotov import _fallback
+    def ws_connect(
+        self,
+        url: Any,
+        *,
+        method: str = "GET",
+        protocols: Any = (),
+        timeout: Any = sentinel,
+        receive_timeout: float | None = None,
+        autoclose: bool = True,
+        autoping: bool = True,
+        heartbeat: float | None = None,
+        auth: Any = None,
+        origin: str | None = None,
+        params: Any = None,
+        headers: Any = None,
+        proxy: Any = None,
+        proxy_auth: Any = None,
+        ssl: Any = True,
+        verify_ssl: bool | None = None,
+        fingerprint: bytes | None = None,
+        ssl_context: Any = None,
+        server_hostname: str | None = None,
+        proxy_headers: Any = None,
+        compress: int = 0,
+        max_msg_size: int = 4 * 1024 * 1024,
+        decode_text: bool = True,
+    ) -> RequestContext:
+        """Open a websocket: awaitable and async context manager, with aiohttp's arguments."""
+        from molotov import _websocket
 
-        if self.closed:
-            raise RuntimeError("Session is closed")
-        _fallback.announce("websockets are", "not native yet")
-        return _fallback.session_for(self).ws_connect(url, **arguments)
+        call = dict(locals())
+        for name in ("self", "url", "_websocket"):
+            del call[name]
+        if timeout is sentinel:
+            del call["timeout"]
+        return RequestContext(_websocket.connect(self, url, call))
 
     async def close(self) -> None:
         """Close the connections, and the connector if the session owns it. Closing twice is fine."""
@@ -303,6 +333,8 @@ class ClientSession(SessionAttributes, _core.Session):
             return
         self._closed = True
         self._close_native(self._owns_connections())
+        if self._owns_connections():
+            self._close_websockets()
         made, self._aiohttp_session = self._aiohttp_session, None
         if made is not None:
             await made.close()

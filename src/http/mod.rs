@@ -18,6 +18,7 @@
 //! | [`http2`] | HTTP/2 in the words of HTTP/1.1 |
 //! | [`content_encoding`] | gzip and deflate bodies |
 //! | [`cookie`] | the cookie jar; `set_cookie` has the text forms |
+//! | [`websocket`] | the frames and messages of an upgraded connection |
 //! | [`error`] | what can go wrong |
 //!
 //! Where RFC 9110 and 9112 leave a choice, the choice is aiohttp's, as the scripts were written against it.
@@ -39,3 +40,4 @@ mod set_cookie;
 pub mod target;
 pub mod tls;
 pub mod transport;
+pub mod websocket;

@@ -9,6 +9,7 @@ use super::event_loop::Engine;
 use super::ffi::{self, GilCell, Resume, Sent};
 use super::request::Job;
 use super::response::{BodyRead, Response};
+use super::websocket::{Begun, Operation, Waiting};
 use super::worker::Worker;
 use pyo3::exceptions::{PyAttributeError, PyRuntimeError};
 use pyo3::intern;
@@ -23,6 +24,10 @@ pub(crate) enum Task {
     Body(BodyRead),
     /// Until the socket has taken the body of another request.
     Drain(Py<Awaitable>),
+    /// Something to do with a websocket, not begun yet.
+    WebSocket(Operation),
+    /// A message, or room to send, on a websocket.
+    WebSocketWait(Waiting),
     /// Taken apart already: the awaitable is done.
     Spent,
 }
@@ -32,6 +37,17 @@ pub(crate) enum Outcome {
     Value(Py<PyAny>),
     Error(PyErr),
     Cancelled(Option<Py<PyAny>>),
+}
+
+impl Outcome {
+    #[inline]
+    fn into_sent(self, py: Python<'_>) -> Sent<'_> {
+        match self {
+            Self::Value(value) => Sent::Returned(value.into_bound(py)),
+            Self::Error(error) => Sent::Raised(error),
+            Self::Cancelled(message) => Sent::Raised(cancelled_error(py, message)),
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -187,27 +203,76 @@ impl Awaitable {
         Subscription::Waiting
     }
 
-    fn start(slf: &Bound<'_, Self>) {
+    /// Begins. Gives the outcome of what needs no wait, if nobody has been told of it.
+    fn start(slf: &Bound<'_, Self>) -> Option<Outcome> {
         enum Start {
             Request,
             Body(BodyRead),
             Drain(Py<Awaitable>),
+            WebSocket(Operation),
         }
-        let start = match &slf.get().state.borrow(slf.py()).task {
-            Task::Request(_) => Start::Request,
-            Task::Body(read) => Start::Body(read.clone_ref(slf.py())),
-            Task::Drain(upload) => Start::Drain(upload.clone_ref(slf.py())),
-            Task::Spent => return,
+        let py = slf.py();
+        let start = {
+            let mut state = slf.get().state.borrow_mut(py);
+            match &state.task {
+                Task::Request(_) => Start::Request,
+                Task::Body(read) => Start::Body(read.clone_ref(py)),
+                Task::Drain(upload) => Start::Drain(upload.clone_ref(py)),
+                Task::WebSocket(_) => match std::mem::replace(&mut state.task, Task::Spent) {
+                    Task::WebSocket(operation) => Start::WebSocket(operation),
+                    _ => return None,
+                },
+                Task::WebSocketWait(_) | Task::Spent => return None,
+            }
         };
         match start {
             Start::Request => Job::start(slf),
             Start::Body(read) => read.start(slf),
-            Start::Drain(upload) => Job::drain(upload.bind(slf.py()), slf),
+            Start::Drain(upload) => Job::drain(upload.bind(py), slf),
+            Start::WebSocket(operation) => match operation.begin(slf) {
+                Begun::Done(outcome) => return Some(outcome),
+                Begun::Waiting(waiting) => Self::wait_for(slf, waiting),
+            },
+        }
+        None
+    }
+
+    /// Notes what a begun operation waits for, unless it is over already.
+    pub(crate) fn wait_for(slf: &Bound<'_, Self>, waiting: Waiting) {
+        let mut state = slf.get().state.borrow_mut(slf.py());
+        if state.phase == Phase::Pending {
+            state.task = Task::WebSocketWait(waiting);
         }
     }
 
-    /// Ends the wait without a result; whoever waits is resumed by the loop, never in place.
-    fn abandon(slf: &Bound<'_, Self>, message: Option<Py<PyAny>>) -> bool {
+    /// What a begun operation waits for.
+    fn waiting(&self, py: Python<'_>) -> Option<Waiting> {
+        match &self.state.borrow(py).task {
+            Task::WebSocketWait(waiting) => Some(waiting.clone_ref(py)),
+            _ => None,
+        }
+    }
+
+    /// Ends the wait without a result. `cancelled`: not just because nobody waits any longer.
+    fn abandon(slf: &Bound<'_, Self>, message: Option<Py<PyAny>>, cancelled: bool) -> bool {
+        let py = slf.py();
+        let outcome = Outcome::Cancelled(message);
+        Self::settle(slf, outcome, |task| match task {
+            Task::Request(job) => job.abort(py, |other| other.is(slf)),
+            Task::Body(read) => read.abort(py),
+            Task::WebSocketWait(waiting) => waiting.abort(slf, cancelled),
+            Task::WebSocket(_) | Task::Drain(_) | Task::Spent => {}
+        })
+    }
+
+    /// [`Awaitable::resolve`] for callers that are themselves called by a script: whoever waits is resumed
+    /// by the loop, never in place. On the loop's thread only.
+    pub(crate) fn resolve_soon(slf: &Bound<'_, Self>, outcome: Outcome) {
+        Self::settle(slf, outcome, drop);
+    }
+
+    /// Sets the outcome, deals with the task, then lets the loop resume whoever waits.
+    fn settle(slf: &Bound<'_, Self>, outcome: Outcome, end: impl FnOnce(Task)) -> bool {
         let py = slf.py();
         let (task, waiter, callbacks) = {
             let mut state = slf.get().state.borrow_mut(py);
@@ -215,8 +280,8 @@ impl Awaitable {
                 return false;
             }
             state.phase = Phase::Done;
-            state.cancelled = true;
-            state.outcome = Some(Outcome::Cancelled(message));
+            state.cancelled = matches!(outcome, Outcome::Cancelled(_));
+            state.outcome = Some(outcome);
             let task = std::mem::replace(&mut state.task, Task::Spent);
             (
                 task,
@@ -224,11 +289,7 @@ impl Awaitable {
                 std::mem::take(&mut state.callbacks),
             )
         };
-        match task {
-            Task::Request(job) => job.abort(py, |other| other.is(slf)),
-            Task::Body(read) => read.abort(py),
-            Task::Drain(_) | Task::Spent => {}
-        }
+        end(task);
         let engine = &slf.get().engine;
         let mut scheduled = Ok(());
         if let Some(worker) = waiter {
@@ -256,21 +317,18 @@ impl Resume for Awaitable {
                 state.phase = Phase::Pending;
                 state.blocking = true;
             }
-            Self::start(slf);
+            if let Some(outcome) = Self::start(slf) {
+                slf.get().state.borrow_mut(py).phase = Phase::Taken;
+                return outcome.into_sent(py);
+            }
         }
         let mut state = slf.get().state.borrow_mut(py);
         match state.phase {
             Phase::Done => {
                 state.phase = Phase::Taken;
-                match state.outcome.take() {
-                    Some(Outcome::Value(value)) => Sent::Returned(value.into_bound(py)),
-                    Some(Outcome::Error(error)) => Sent::Raised(error),
-                    Some(Outcome::Cancelled(message)) => {
-                        drop(state);
-                        Sent::Raised(cancelled_error(py, message))
-                    }
-                    None => Sent::Raised(reused()),
-                }
+                let outcome = state.outcome.take();
+                drop(state);
+                outcome.map_or_else(|| Sent::Raised(reused()), |outcome| outcome.into_sent(py))
             }
             Phase::Taken => Sent::Raised(reused()),
             Phase::Created | Phase::Pending => {
@@ -330,7 +388,10 @@ impl Awaitable {
         traceback: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
         let _ = traceback;
-        Self::abandon(slf, None);
+        let py = slf.py();
+        let exit = py.get_type::<pyo3::exceptions::PyGeneratorExit>();
+        let cancelled = !kind.is(&exit) && !kind.is_instance(&exit)?;
+        Self::abandon(slf, None, cancelled);
         slf.get().state.borrow_mut(slf.py()).phase = Phase::Taken;
         Err(match value {
             Some(value) if value.is_instance_of::<pyo3::exceptions::PyBaseException>() => {
@@ -342,7 +403,7 @@ impl Awaitable {
     }
 
     fn close(slf: &Bound<'_, Self>) {
-        Self::abandon(slf, None);
+        Self::abandon(slf, None, false);
         slf.get().state.borrow_mut(slf.py()).phase = Phase::Taken;
     }
 
@@ -393,6 +454,13 @@ impl Awaitable {
     fn _drain<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
         let engine = Arc::clone(&slf.get().engine);
         Self::create(slf.py(), engine, Task::Drain(slf.clone().unbind()))
+    }
+
+    /// Goes on with the end of a websocket, once its reader has been told.
+    fn _go_on(slf: &Bound<'_, Self>) {
+        if let Some(waiting) = slf.get().waiting(slf.py()) {
+            waiting.go_on(slf);
+        }
     }
 
     /// The body's source broke: the request fails with `error`.
@@ -463,7 +531,7 @@ impl Awaitable {
 
     #[pyo3(signature = (msg=None))]
     fn cancel(slf: &Bound<'_, Self>, msg: Option<Py<PyAny>>) -> bool {
-        Self::abandon(slf, msg)
+        Self::abandon(slf, msg, true)
     }
 
     /// What the coroutine protocol's inspectors look for.

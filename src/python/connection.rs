@@ -8,7 +8,7 @@ use super::awaitable::{Awaitable, Outcome};
 use super::body::{Body, Source};
 use super::event_loop::Engine;
 use super::ffi::GilCell;
-use super::pool::{Key, Pool};
+use super::pool::{Key, Place, Pool};
 use super::request::{Job, Method};
 use super::urls::UrlEntry;
 use crate::http::body::BodyDecoder;
@@ -53,6 +53,26 @@ pub(crate) enum Content {
     Broken(Error),
     /// On its way.
     Streaming(Arc<Body>),
+    /// The connection speaks another protocol from here on.
+    Upgraded(Box<Upgraded>),
+}
+
+/// A connection that was upgraded (RFC 9110 section 7.8): it belongs to whoever takes it, and ends when
+/// this is dropped.
+pub(crate) struct Upgraded {
+    pub(crate) transport: Option<Transport>,
+    /// What the server has said in the new protocol already.
+    pub(crate) rest: Vec<u8>,
+    /// It still counts as one of its pool.
+    pub(crate) place: Option<Place>,
+}
+
+impl Drop for Upgraded {
+    fn drop(&mut self) {
+        if let Some(transport) = &mut self.transport {
+            transport.shutdown();
+        }
+    }
 }
 
 struct Receiving {
@@ -79,6 +99,7 @@ struct Flight {
     request: Option<Py<Awaitable>>,
     sent: Sent,
     head_request: bool,
+    upgrade: bool,
     decompress: bool,
     deadlines: Deadlines,
     last_read: Instant,
@@ -200,6 +221,7 @@ impl Connection {
         state.flight = Some(Flight {
             request: Some(request.clone().unbind()),
             head_request: job.method.is_head(),
+            upgrade: job.is_upgrade(),
             decompress: job.decompress,
             sent: Sent {
                 method: job.method.clone(),
@@ -369,11 +391,13 @@ impl Connection {
     }
 
     fn over(self: &Arc<Self>, py: Python<'_>, error: Option<Error>) {
-        let (flight, served, transport, drain) = {
+        let (handed_over, flight, served, transport, drain) = {
             let mut state = self.state.borrow_mut(py);
             state.closed = true;
             state.timer = None;
+            let handed_over = state.transport.is_none();
             (
+                handed_over,
                 state.flight.take(),
                 state.served,
                 state.transport.take(),
@@ -386,7 +410,10 @@ impl Connection {
         if let Some(mut transport) = transport {
             transport.shutdown();
         }
-        self.pool.closed(py, self);
+        // Without its transport it is somebody else's, and so is its place in the pool.
+        if !handed_over {
+            self.pool.closed(py, self);
+        }
         let Some(flight) = flight else { return };
         let error = error.unwrap_or(Error::Disconnected);
         match flight.receiving {
@@ -678,44 +705,73 @@ impl State {
         self.head_received(py, connection, &incoming)
     }
 
+    /// The head of the answer itself, behind interim ones, which `data` is moved over. `None`: not there yet.
+    fn final_head(
+        &mut self,
+        py: Python<'_>,
+        data: &mut &[u8],
+    ) -> Result<Option<ResponseHead>, Error> {
+        let Some(flight) = self.flight.as_mut() else {
+            return Ok(None);
+        };
+        loop {
+            let mut heads = flight.sent.url.heads.borrow_mut(py);
+            match heads.parse(data, flight.head_request, &self.limits)? {
+                Some(head) if (100..200).contains(&head.status) && head.status != 101 => {
+                    flight.interim += 1;
+                    if flight.interim > MAX_INTERIM {
+                        let message = format!("more than {MAX_INTERIM} interim responses");
+                        return Err(Error::BadResponse { message });
+                    }
+                    if let Some(held) = flight.held.take() {
+                        self.outgoing.extend_from_slice(&held);
+                    }
+                    *data = data.get(head.head_len..).unwrap_or_default();
+                }
+                head => return Ok(head),
+            }
+        }
+    }
+
     fn head_received(
         &mut self,
         py: Python<'_>,
         connection: &Arc<Connection>,
         mut data: &[u8],
     ) -> Option<Turn> {
+        let head = match self.final_head(py, &mut data) {
+            Ok(Some(head)) => head,
+            Ok(None) => {
+                self.incoming = data.to_vec();
+                return None;
+            }
+            Err(error) => return Some(Turn::Over(Some(error))),
+        };
         let flight = self.flight.as_mut()?;
-        let head =
-            loop {
-                let parsed = flight.sent.url.heads.borrow_mut(py).parse(
-                    data,
-                    flight.head_request,
-                    &self.limits,
-                );
-                match parsed {
-                    Err(error) => return Some(Turn::Over(Some(error))),
-                    Ok(None) => {
-                        self.incoming = data.to_vec();
-                        return None;
-                    }
-                    Ok(Some(head)) if (100..200).contains(&head.status) && head.status != 101 => {
-                        flight.interim += 1;
-                        if flight.interim > MAX_INTERIM {
-                            let message = format!("more than {MAX_INTERIM} interim responses");
-                            return Some(Turn::Over(Some(Error::BadResponse { message })));
-                        }
-                        if let Some(held) = flight.held.take() {
-                            self.outgoing.extend_from_slice(&held);
-                        }
-                        data = data.get(head.head_len..).unwrap_or_default();
-                    }
-                    Ok(Some(head)) => break head,
-                }
-            };
         flight.status = head.status;
         flight.keep_alive = head.keep_alive;
         let request = flight.request.take()?;
         let rest = data.get(head.head_len..).unwrap_or_default();
+        if head.status == 101 && flight.upgrade {
+            let upgraded = Upgraded {
+                transport: self.transport.take(),
+                rest: rest.to_vec(),
+                place: Some(Place::new(
+                    Arc::clone(&connection.pool),
+                    connection.key,
+                    false,
+                )),
+            };
+            let raw = data.get(..head.head_len).unwrap_or_default().into();
+            let content = Content::Upgraded(Box::new(upgraded));
+            self.closed = true;
+            flight.keep_alive = false;
+            return Some(Turn::Response {
+                request,
+                arrived: Arrived { head, raw, content },
+                complete: self.complete(rest.len()),
+            });
+        }
         let encoding = head.encoding.filter(|_| flight.decompress);
         if encoding.is_none() {
             let length = match head.framing {

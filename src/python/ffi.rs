@@ -7,9 +7,9 @@
     reason = "this module is where the interpreter's C API is wrapped"
 )]
 
-use pyo3::exceptions::PyStopIteration;
+use pyo3::exceptions::{PyStopIteration, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyTuple, PyType};
 use pyo3::{PyClass, ffi};
 use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -81,6 +81,36 @@ pub(crate) fn stop_iteration(value: Bound<'_, PyAny>) -> PyErr {
         Ok(exception) => PyErr::from_value(exception),
         Err(error) => error,
     }
+}
+
+/// An instance of `class`, a named tuple's, with these three items.
+///
+/// Its own constructor is Python code, and `tuple.__new__` builds three more tuples on the way. An error
+/// for a class that is not a subclass of `tuple`.
+pub(crate) fn named_tuple<'py>(
+    class: &Bound<'py, PyType>,
+    items: [Bound<'py, PyAny>; 3],
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = class.py();
+    if !class.is_subclass_of::<PyTuple>()? {
+        return Err(PyTypeError::new_err("a named tuple's class is a tuple's"));
+    }
+    // SAFETY: the class is a (heap or static) type object; the slot, if there, is its allocator.
+    let slot = unsafe { ffi::PyType_GetSlot(class.as_type_ptr(), ffi::Py_tp_alloc) };
+    if slot.is_null() {
+        return Err(PyTypeError::new_err("the class has no allocator"));
+    }
+    // SAFETY: this slot holds an `allocfunc`, which both pointer types represent.
+    let allocate = unsafe { std::mem::transmute::<*mut std::ffi::c_void, ffi::allocfunc>(slot) };
+    // SAFETY: a tuple's subclass is allocated by its own allocator, for three items; the result is a new
+    // reference or null with an error set.
+    let made = unsafe { Bound::from_owned_ptr_or_err(py, allocate(class.as_type_ptr(), 3)) }?;
+    for (index, item) in (0..).zip(items) {
+        // SAFETY: nobody else has seen the tuple yet, and each index is below its length of three; the
+        // call takes the reference over. It can only fail for what is no tuple.
+        unsafe { ffi::PyTuple_SetItem(made.as_ptr(), index, item.into_ptr()) };
+    }
+    Ok(made)
 }
 
 /// A native awaitable whose resumption costs no `StopIteration`.

@@ -7,6 +7,7 @@
 //! | `session`, `arguments`, `request`, `urls` | a request, from the call to its bytes |
 //! | `connector`, `pool` | how connections are made, kept, limited and shared |
 //! | `connection`, `stream`, `body` | the exchange on a kept connection, or on a part of one |
+//! | `websocket` | a connection upgraded to websocket messages |
 //! | `response`, `cold`, `awaitable`, `json`, `errors` | what the script gets back |
 //! | `context` | the way to the Python half of the session |
 //! | `state`, `metrics`, `tls`, `cookies` | the pure modules' types for Python |
@@ -38,6 +39,7 @@ pub mod state;
 mod stream;
 mod tls;
 mod urls;
+mod websocket;
 mod worker;
 
 /// The native half of the `molotov` package.
@@ -67,6 +69,8 @@ mod core {
     use super::state::RunState;
     #[pymodule_export]
     use super::tls::SslConfig;
+    #[pymodule_export]
+    use super::websocket::WebSocket;
     #[pymodule_export]
     use super::worker::Worker;
     use pyo3::prelude::*;

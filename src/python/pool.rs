@@ -11,10 +11,11 @@ use super::errors;
 use super::ffi::GilCell;
 use super::request::Job;
 use super::stream::Multiplexed;
+use super::websocket::Channel;
 use crate::http::error::Error;
 use pyo3::prelude::*;
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// Connections are interchangeable when they go to the same origin with the same TLS settings by the
@@ -58,6 +59,8 @@ struct State {
     /// The same by key. Only kept when there is a limit per host.
     busy_at: Vec<(Key, usize)>,
     waiting: VecDeque<Waiting>,
+    /// Connections that became websockets. Those that have ended leave when the list would grow.
+    websockets: Vec<Weak<Channel>>,
     closed: bool,
 }
 
@@ -338,6 +341,25 @@ impl Pool {
         self.state.borrow(py).closed
     }
 
+    /// Keeps track of a connection that has become a websocket.
+    pub(crate) fn upgraded(&self, py: Python<'_>, channel: &Arc<Channel>) {
+        let mut state = self.state.borrow_mut(py);
+        if state.websockets.len() == state.websockets.capacity() {
+            state
+                .websockets
+                .retain(|channel| channel.strong_count() > 0);
+        }
+        state.websockets.push(Arc::downgrade(channel));
+    }
+
+    /// Ends every websocket; whoever waits for a message of it is told.
+    pub(crate) fn close_websockets(&self, py: Python<'_>) {
+        let channels = std::mem::take(&mut self.state.borrow_mut(py).websockets);
+        for channel in channels.iter().filter_map(Weak::upgrade) {
+            channel.shut(py);
+        }
+    }
+
     /// Ends every idle connection and every wait; connections in use end when their exchange does.
     pub(crate) fn close(&self, py: Python<'_>) {
         let (idle, waiting) = {
@@ -393,5 +415,44 @@ impl State {
             .iter()
             .find(|(known, _)| *known == key)
             .map_or(0, |(_, count)| *count)
+    }
+}
+
+/// Counts for a connection in its pool until [`Place::keep`]: while it is opened, and when it is no longer
+/// one of HTTP.
+pub(crate) struct Place {
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) key: Key,
+    /// Others wait for the same connection.
+    pub(crate) shared: bool,
+    kept: bool,
+}
+
+impl Place {
+    pub(crate) fn new(pool: Arc<Pool>, key: Key, shared: bool) -> Self {
+        Self {
+            pool,
+            key,
+            shared,
+            kept: false,
+        }
+    }
+
+    /// The connection itself counts from now on.
+    pub(crate) fn keep(&mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if !self.kept {
+            Python::attach(|py| {
+                if self.shared {
+                    self.pool.cannot_share(py, self.key, None);
+                }
+                self.pool.gone(py, self.key);
+            });
+        }
     }
 }

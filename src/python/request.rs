@@ -9,7 +9,7 @@ use super::awaitable::{Awaitable, Outcome, Task};
 use super::connection::{Arrived, Connection, Deadlines};
 use super::errors;
 use super::event_loop::Engine;
-use super::pool::{Checkout, Key, Pool};
+use super::pool::{Checkout, Key, Place as CountedPlace, Pool};
 use super::response::{self, Response};
 use super::session::Session;
 use super::stream::{Multiplexed, Stream};
@@ -344,12 +344,11 @@ impl Job {
                 engine: Arc::clone(&job.engine),
                 sock_connect: job.options.timeouts.sock_connect,
                 limit: job.connect_limit(),
-                place: CountedPlace {
-                    pool: Arc::clone(&job.pool),
-                    key: job.key,
-                    shared: job.may_multiplex() && job.pool.is_opening_for_all(py, job.key),
-                    kept: false,
-                },
+                place: CountedPlace::new(
+                    Arc::clone(&job.pool),
+                    job.key,
+                    job.may_multiplex() && job.pool.is_opening_for_all(py, job.key),
+                ),
             }
         });
         let Some(opening) = opening else {
@@ -376,7 +375,7 @@ impl Job {
         let py = slf.py();
         match opened {
             Ok(Opened::Shared(connection)) => {
-                place.kept = true;
+                place.keep();
                 let (sender, driver) = *connection;
                 let multiplexed = Multiplexed::new(sender);
                 engine.handle.spawn(async move {
@@ -387,7 +386,7 @@ impl Job {
                 place.pool.shares(py, place.key, &multiplexed);
             }
             Ok(Opened::Own(transport)) => {
-                place.kept = true;
+                place.keep();
                 if place.shared {
                     place.pool.refuses_to_share(py, place.key);
                 }
@@ -805,6 +804,11 @@ impl Job {
         self.drain.take()
     }
 
+    /// Whether it asks for another protocol: a 101 then makes the connection something else.
+    pub(crate) fn is_upgrade(&self) -> bool {
+        self.is_given("upgrade")
+    }
+
     pub(crate) fn is_uploading(&self) -> bool {
         matches!(self.body, RequestBody::Streamed) && !self.upload_done
     }
@@ -830,28 +834,6 @@ enum Next {
         response: Response,
         location: String,
     },
-}
-
-/// Counts for a connection in its pool until the connection itself does.
-struct CountedPlace {
-    pool: Arc<Pool>,
-    key: Key,
-    /// Others wait for the same connection.
-    shared: bool,
-    kept: bool,
-}
-
-impl Drop for CountedPlace {
-    fn drop(&mut self) {
-        if !self.kept {
-            Python::attach(|py| {
-                if self.shared {
-                    self.pool.cannot_share(py, self.key, None);
-                }
-                self.pool.gone(py, self.key);
-            });
-        }
-    }
 }
 
 fn put(wire: &mut Vec<u8>, name: &str, value: &str) {

@@ -6,7 +6,7 @@
 use super::arguments::Method;
 use super::awaitable::{Awaitable, Outcome, Ready, Task};
 use super::body::{Available, Body};
-use super::connection::{Arrived, Content};
+use super::connection::{Arrived, Content, Upgraded};
 use super::errors;
 use super::event_loop::Engine;
 use super::ffi::GilCell;
@@ -29,6 +29,8 @@ enum Stored {
     Decoded(Vec<u8>),
     Streaming(Arc<Body>),
     Failed(Error),
+    /// There is none: the connection speaks another protocol, and ends with the response.
+    Upgraded(Box<Upgraded>),
     /// Given up before it was read.
     Released,
 }
@@ -191,12 +193,13 @@ impl Response {
         arrived: Arrived,
     ) -> Self {
         let Arrived { head, raw, content } = arrived;
-        let closed = !matches!(content, Content::Streaming(_));
+        let closed = !matches!(content, Content::Streaming(_) | Content::Upgraded(_));
         let stored = match content {
             Content::Inline => Stored::Inline,
             Content::Decoded(data) => Stored::Decoded(data),
             Content::Broken(error) => Stored::Failed(error),
             Content::Streaming(body) => Stored::Streaming(body),
+            Content::Upgraded(upgraded) => Stored::Upgraded(upgraded),
         };
         let state = State {
             stored,
@@ -240,18 +243,34 @@ impl Response {
         self.status
     }
 
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Takes the connection that a 101 has left to the caller. From then on the response is closed.
+    pub(crate) fn take_upgraded(&self, py: Python<'_>) -> Option<Box<Upgraded>> {
+        let mut state = self.state.borrow_mut(py);
+        if !matches!(state.stored, Stored::Upgraded(_)) {
+            return None;
+        }
+        match std::mem::replace(&mut state.stored, Stored::Released) {
+            Stored::Upgraded(upgraded) => Some(upgraded),
+            _ => None,
+        }
+    }
+
     fn head(&self) -> &[u8] {
         self.raw.get(..self.head_len).unwrap_or_default()
     }
 
     /// Gives the connection back, or ends it when the body is still on its way.
     pub(crate) fn leave(&self, py: Python<'_>) {
-        let streaming = {
+        let given_up = {
             let mut state = self.state.borrow_mut(py);
             state.closed = true;
             state.left = true;
             match std::mem::replace(&mut state.stored, Stored::Released) {
-                Stored::Streaming(body) => Some(body),
+                stored @ (Stored::Streaming(_) | Stored::Upgraded(_)) => Some(stored),
                 stored => {
                     // A broken body stays broken.
                     if (state.read && !state.consumed) || matches!(stored, Stored::Failed(_)) {
@@ -261,7 +280,7 @@ impl Response {
                 }
             }
         };
-        if let Some(body) = streaming {
+        if let Some(Stored::Streaming(body)) = given_up {
             body.abandon(py);
         }
     }
@@ -352,6 +371,7 @@ impl Response {
                     return Ok(use_it(self.raw.get(self.head_len..).unwrap_or_default()));
                 }
                 Stored::Decoded(data) => return Ok(use_it(data)),
+                Stored::Upgraded(_) => return Ok(use_it(&[])),
                 Stored::Failed(error) => Some(error.clone()),
                 Stored::Streaming(_) | Stored::Released => None,
             }

@@ -311,6 +311,13 @@ impl Session {
         }
     }
 
+    /// Ends the connections that have become websockets.
+    fn _close_websockets(&self, py: Python<'_>) {
+        if let Some(setup) = self.setup.get() {
+            setup.pool.close_websockets(py);
+        }
+    }
+
     #[pyo3(signature = (method, url, **keywords))]
     fn request<'py>(
         slf: &Bound<'py, Self>,

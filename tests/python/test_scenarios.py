@@ -12,7 +12,7 @@ from contextlib import ExitStack
 import pytest
 from _services import SCENARIOS, TREE, KintoStub, Shop, molotov, serving
 
-TESTED = {"kinto.py", "many.py", "grpc_echo.py"}
+TESTED = {"kinto.py", "many.py", "grpc_echo.py", "websocket.py"}
 
 
 def _demo_tool():
@@ -127,3 +127,34 @@ def test_grpc_echo_with_its_server():
         result = molotov("-c", "-w", 2, "--max-runs", 5, SCENARIOS / "grpc_echo.py", env=env)
     assert result.returncode == 0, result.stderr
     assert _counts(result) == (10, 0), result.stdout + result.stderr
+
+
+def test_websocket_with_its_server():
+    with ExitStack() as stack:
+        server = stack.enter_context(
+            subprocess.Popen(
+                [sys.executable, str(SCENARIOS / "websocket.py")],
+                env={**os.environ, "WS_URL": "ws://127.0.0.1:0/"},
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        )
+        stack.callback(server.terminate)
+        port = server.stdout.readline().split()[-1]
+        env = {"WS_URL": f"ws://127.0.0.1:{port}/"}
+        result = molotov("-c", "-w", 3, "--single-run", SCENARIOS / "websocket.py", env=env)
+    assert result.returncode == 0, result.stderr
+    assert _counts(result) == (6, 0), result.stdout + result.stderr
+    assert "served by aiohttp" not in result.stdout + result.stderr
+    # Handshakes are requests, with one answer each; messages are neither.
+    assert re.search(r"HTTP responses +1xx: 6$", result.stdout, re.MULTILINE), result.stdout
+    assert re.search(rf"Requests to 127.0.0.1:{port}\n +GET / +6 ", result.stdout), result.stdout
+
+
+def test_websocket_notices_a_wrong_server():
+    with serving(Shop) as (url, _):
+        env = {"WS_URL": url.replace("http:", "ws:") + "/"}
+        result = molotov("-c", "--single-run", "--fail", 1, SCENARIOS / "websocket.py", env=env)
+    assert result.returncode == 1
+    assert _counts(result) == (0, 2)
+    assert "WSServerHandshakeError" in result.stdout
