@@ -76,7 +76,7 @@ def _columns() -> int:
 class _Parser(argparse.ArgumentParser):
     """A parser that takes `--http2` alone, too, and never the scenario behind it for its value."""
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         words = sys.argv[1:] if args is None else args
         return super().parse_known_args(
             ["--http2=alpn" if word == "--http2" else word for word in words], namespace

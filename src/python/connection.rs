@@ -112,7 +112,7 @@ struct State {
 
 /// See the module's text.
 pub(crate) struct Connection {
-    engine: Arc<Engine>,
+    pub(crate) engine: Arc<Engine>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) key: Key,
     state: GilCell<State>,

@@ -17,6 +17,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// Who keeps idle connections for longer than this keeps them for good.
+const LONGEST_WATCH: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Connections are interchangeable when they go to the same origin with the same TLS settings by the
 /// same route.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,6 +61,8 @@ struct State {
     /// The same by key. Only kept when there is a limit per host.
     busy_at: Vec<(Key, usize)>,
     waiting: VecDeque<Waiting>,
+    /// Somebody looks after the idle connections.
+    watched: bool,
     closed: bool,
 }
 
@@ -268,11 +273,55 @@ impl Pool {
             }
             self.discount(&mut state, connection.key);
             state.idle.push(Arc::clone(connection));
+            if !state.watched {
+                state.watched = true;
+                self.watch(connection);
+            }
             if state.waiting.is_empty() {
                 return;
             }
         }
         self.serve_waiting(py);
+    }
+
+    /// Ends idle connections whose time is over, until there is none left.
+    #[cold]
+    fn watch(&self, connection: &Connection) {
+        if self.keepalive > LONGEST_WATCH {
+            return;
+        }
+        let (pool, keepalive) = (Arc::downgrade(&connection.pool), self.keepalive);
+        connection.engine.handle.spawn(async move {
+            loop {
+                tokio::time::sleep(keepalive).await;
+                let Some(pool) = pool.upgrade() else { return };
+                if !Python::attach(|py| pool.sweep(py)) {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Whether idle connections are left.
+    fn sweep(&self, py: Python<'_>) -> bool {
+        let now = Instant::now();
+        let (over, left) = {
+            let mut state = self.state.borrow_mut(py);
+            let (left, over): (Vec<_>, Vec<_>) = std::mem::take(&mut state.idle)
+                .into_iter()
+                .partition(|idle| idle.is_usable(py, now, self.keepalive));
+            // Their tasks take them out of the count when they end.
+            for connection in &over {
+                self.count(&mut state, connection.key);
+            }
+            state.idle = left;
+            state.watched = !state.idle.is_empty();
+            (over, state.watched)
+        };
+        for connection in over {
+            connection.abort(py);
+        }
+        left
     }
 
     /// A connection has ended.

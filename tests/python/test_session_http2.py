@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -446,6 +447,55 @@ def test_requests_are_counted_and_timed():
         del plan
 
     run(main())
+
+
+SCENARIO = """
+from molotov import scenario
+
+@scenario()
+async def ask(session):
+    async with session.get("URL") as response:
+        assert tuple(response.version) == (2, 0), response.version
+"""
+
+
+def test_the_command_line_turns_it_on(tmp_path: Path, monkeypatch: Any):
+    monkeypatch.delenv("MOLOTOV_HTTP2")
+
+    async def main() -> None:
+        async with Http2Server() as server:
+            (tmp_path / "loadtest.py").write_text(SCENARIO.replace("URL", server.url))
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "molotov", "--http2=prior-knowledge", "-c", "-w", "3", "-r", "5"),
+                *("-p", "2", "--fail", "1", "loadtest.py"),
+                cwd=tmp_path,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+            output, _ = await process.communicate()
+            assert process.returncode == 0, output.decode()
+            assert len(server.requests) == 30
+            # One for each session.
+            assert server.accepted == 6
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("words", "how", "scenario"),
+    [
+        (["--http2", "x.py"], "alpn", "x.py"),
+        (["x.py", "--http2"], "alpn", "x.py"),
+        (["--http2=prior-knowledge", "x.py"], "prior-knowledge", "x.py"),
+        (["x.py"], None, "x.py"),
+    ],
+)
+def test_the_option_takes_no_scenario_for_its_value(words: list[str], how: str | None, scenario: str):
+    from molotov._options import make_parser, parse
+
+    args, explicit = parse(make_parser(), words)
+    assert (args.http2, args.scenario) == (how, scenario)
+    assert ("http2" in explicit) == (how is not None)
 
 
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="no nginx on this machine")
