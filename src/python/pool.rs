@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Who keeps idle connections for longer than this keeps them for good.
-const LONGEST_WATCH: Duration = Duration::from_secs(24 * 60 * 60);
+const LONGEST_WATCH: Duration = Duration::from_hours(24);
 
 /// Connections are interchangeable when they go to the same origin with the same TLS settings by the
 /// same route.
