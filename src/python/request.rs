@@ -9,22 +9,20 @@ use super::awaitable::{Awaitable, Outcome, Task};
 use super::connection::{Arrived, Connection, Deadlines};
 use super::errors;
 use super::event_loop::Engine;
+use super::opening::{CountedPlace, Opened, Opening};
 use super::pool::{Checkout, Key, Pool};
 use super::response::{self, Response};
 use super::session::Session;
 use super::stream::{Multiplexed, Stream};
 use super::urls::{self, UrlEntry};
 use crate::http::codec;
-use crate::http::connect::{Dialer, Endpoint, Route};
+use crate::http::connect::{Endpoint, Route};
 use crate::http::encode;
 use crate::http::error::{Error, TimeoutKind};
-use crate::http::http2;
-use crate::http::tls::TlsSettings;
-use crate::http::transport::Transport;
 use pyo3::intern;
 use pyo3::prelude::*;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 use tokio::task::AbortHandle;
 
 /// How much of a streamed body may wait for the socket.
@@ -834,79 +832,9 @@ enum Next {
     },
 }
 
-/// Counts for a connection in its pool until the connection itself does.
-struct CountedPlace {
-    pool: Arc<Pool>,
-    key: Key,
-    /// Others wait for the same connection.
-    shared: bool,
-    kept: bool,
-}
-
-impl Drop for CountedPlace {
-    fn drop(&mut self) {
-        if !self.kept {
-            Python::attach(|py| {
-                if self.shared {
-                    self.pool.cannot_share(py, self.key, None);
-                }
-                self.pool.gone(py, self.key);
-            });
-        }
-    }
-}
-
 fn put(wire: &mut Vec<u8>, name: &str, value: &str) {
     wire.extend_from_slice(name.as_bytes());
     wire.extend_from_slice(b": ");
     wire.extend_from_slice(value.as_bytes());
     wire.extend_from_slice(b"\r\n");
-}
-
-/// A connection that is being opened for a request.
-struct Opening {
-    endpoint: Endpoint,
-    tls: TlsSettings,
-    route: Arc<Route>,
-    engine: Arc<Engine>,
-    sock_connect: Option<Duration>,
-    limit: Option<(Instant, TimeoutKind)>,
-    /// Is given back when the request is cancelled while it connects.
-    place: CountedPlace,
-}
-
-/// What was opened: a connection for one request at a time, or one for all.
-enum Opened {
-    Own(Transport),
-    Shared(Box<(http2::Sender, http2::Driver)>),
-}
-
-impl Opening {
-    async fn open(&self) -> Result<Opened, Error> {
-        let transport = self.transport().await?;
-        if self.place.shared && (transport.speaks_http2() || !self.endpoint.tls) {
-            let opened = http2::open(transport).await?;
-            return Ok(Opened::Shared(Box::new(opened)));
-        }
-        Ok(Opened::Own(transport))
-    }
-
-    async fn transport(&self) -> Result<Transport, Error> {
-        let dialer = Dialer {
-            resolver: &self.engine.resolver,
-            network: &self.place.pool.ways.network,
-            tls: &self.tls,
-            route: &self.route,
-            http2: self.place.shared,
-            sock_connect: self.sock_connect,
-        };
-        let opening = dialer.connect(&self.endpoint);
-        match self.limit {
-            None => opening.await,
-            Some((due, kind)) => match tokio::time::timeout_at(due.into(), opening).await {
-                Ok(opened) => opened,
-                Err(_) => Err(Error::Timeout(kind)),
-            },
-        }
-    }
 }
