@@ -8,7 +8,7 @@ use super::awaitable::{Awaitable, Outcome};
 use super::body::{Body, Source};
 use super::event_loop::Engine;
 use super::ffi::GilCell;
-use super::pool::{Key, Place, Pool};
+use super::pool::{CountedPlace, Key, Pool};
 use super::request::{Job, Method};
 use super::urls::UrlEntry;
 use crate::http::body::BodyDecoder;
@@ -64,7 +64,7 @@ pub(crate) struct Upgraded {
     /// What the server has said in the new protocol already.
     pub(crate) rest: Vec<u8>,
     /// It still counts as one of its pool.
-    pub(crate) place: Option<Place>,
+    pub(crate) place: Option<CountedPlace>,
 }
 
 impl Drop for Upgraded {
@@ -133,7 +133,7 @@ struct State {
 
 /// See the module's text.
 pub(crate) struct Connection {
-    engine: Arc<Engine>,
+    pub(crate) engine: Arc<Engine>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) key: Key,
     state: GilCell<State>,
@@ -756,7 +756,7 @@ impl State {
             let upgraded = Upgraded {
                 transport: self.transport.take(),
                 rest: rest.to_vec(),
-                place: Some(Place::new(
+                place: Some(CountedPlace::new(
                     Arc::clone(&connection.pool),
                     connection.key,
                     false,

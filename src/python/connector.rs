@@ -127,17 +127,17 @@ fn seconds(value: f64) -> Duration {
 #[pymethods]
 impl Connector {
     #[new]
-    #[pyo3(signature = (*, limit=0, limit_per_host=0, keepalive_timeout=15.0, ssl=None, family=0, local=Vec::new(), dns_memory=Some(10.0), head_start=Some(0.25), first_family=1, unix=None, http2=None))]
+    #[pyo3(signature = (*, local, dns_memory, head_start, limit=0, limit_per_host=0, keepalive_timeout=15.0, ssl=None, family=0, first_family=1, unix=None, http2=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
     fn new(
+        local: Vec<String>,
+        dns_memory: Option<f64>,
+        head_start: Option<f64>,
         limit: usize,
         limit_per_host: usize,
         keepalive_timeout: f64,
         ssl: Option<Bound<'_, SslConfig>>,
         family: u8,
-        local: Vec<String>,
-        dns_memory: Option<f64>,
-        head_start: Option<f64>,
         first_family: usize,
         unix: Option<PathBuf>,
         http2: Option<&str>,

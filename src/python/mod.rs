@@ -5,7 +5,7 @@
 //! | `event_loop`, `bridge` | tokio inside asyncio's `select()`, or beside a foreign loop |
 //! | `plan`, `worker` | which scenario runs next, and stepping its coroutine |
 //! | `session`, `arguments`, `request`, `urls` | a request, from the call to its bytes |
-//! | `connector`, `pool` | how connections are made, kept, limited and shared |
+//! | `connector`, `pool`, `opening` | how connections are made, kept, limited and shared |
 //! | `connection`, `stream`, `body` | the exchange on a kept connection, or on a part of one |
 //! | `websocket` | a connection upgraded to websocket messages |
 //! | `response`, `cold`, `awaitable`, `json`, `errors` | what the script gets back |
@@ -29,6 +29,7 @@ mod event_loop;
 mod ffi;
 mod json;
 pub mod metrics;
+mod opening;
 mod plan;
 mod pool;
 mod request;

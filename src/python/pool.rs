@@ -18,6 +18,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+/// Who keeps idle connections for longer than this keeps them for good.
+const LONGEST_WATCH: Duration = Duration::from_hours(24);
+
 /// Connections are interchangeable when they go to the same origin with the same TLS settings by the
 /// same route.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,6 +64,8 @@ struct State {
     waiting: VecDeque<Waiting>,
     /// Connections that became websockets. Those that have ended leave when the list would grow.
     websockets: Vec<Weak<Channel>>,
+    /// Somebody looks after the idle connections.
+    watched: bool,
     closed: bool,
 }
 
@@ -271,11 +276,55 @@ impl Pool {
             }
             self.discount(&mut state, connection.key);
             state.idle.push(Arc::clone(connection));
+            if !state.watched {
+                state.watched = true;
+                self.watch(connection);
+            }
             if state.waiting.is_empty() {
                 return;
             }
         }
         self.serve_waiting(py);
+    }
+
+    /// Ends idle connections whose time is over, until there is none left.
+    #[cold]
+    fn watch(&self, connection: &Connection) {
+        if self.keepalive > LONGEST_WATCH {
+            return;
+        }
+        let (pool, keepalive) = (Arc::downgrade(&connection.pool), self.keepalive);
+        connection.engine.handle.spawn(async move {
+            loop {
+                tokio::time::sleep(keepalive).await;
+                let Some(pool) = pool.upgrade() else { return };
+                if !Python::attach(|py| pool.sweep(py)) {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Whether idle connections are left.
+    fn sweep(&self, py: Python<'_>) -> bool {
+        let now = Instant::now();
+        let (over, left) = {
+            let mut state = self.state.borrow_mut(py);
+            let (left, over): (Vec<_>, Vec<_>) = std::mem::take(&mut state.idle)
+                .into_iter()
+                .partition(|idle| idle.is_usable(py, now, self.keepalive));
+            // Their tasks take them out of the count when they end.
+            for connection in &over {
+                self.count(&mut state, connection.key);
+            }
+            state.idle = left;
+            state.watched = !state.idle.is_empty();
+            (over, state.watched)
+        };
+        for connection in over {
+            connection.abort(py);
+        }
+        left
     }
 
     /// A connection has ended.
@@ -418,9 +467,9 @@ impl State {
     }
 }
 
-/// Counts for a connection in its pool until [`Place::keep`]: while it is opened, and when it is no longer
+/// Counts for a connection in its pool until [`CountedPlace::keep`]: while it is opened, and when it is no longer
 /// one of HTTP.
-pub(crate) struct Place {
+pub(crate) struct CountedPlace {
     pub(crate) pool: Arc<Pool>,
     pub(crate) key: Key,
     /// Others wait for the same connection.
@@ -428,7 +477,7 @@ pub(crate) struct Place {
     kept: bool,
 }
 
-impl Place {
+impl CountedPlace {
     pub(crate) fn new(pool: Arc<Pool>, key: Key, shared: bool) -> Self {
         Self {
             pool,
@@ -444,7 +493,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for CountedPlace {
     fn drop(&mut self) {
         if !self.kept {
             Python::attach(|py| {

@@ -9,22 +9,20 @@ use super::awaitable::{Awaitable, Outcome, Task};
 use super::connection::{Arrived, Connection, Deadlines};
 use super::errors;
 use super::event_loop::Engine;
-use super::pool::{Checkout, Key, Place as CountedPlace, Pool};
+use super::opening::{Opened, Opening};
+use super::pool::{Checkout, CountedPlace, Key, Pool};
 use super::response::{self, Response};
 use super::session::Session;
 use super::stream::{Multiplexed, Stream};
 use super::urls::{self, UrlEntry};
 use crate::http::codec;
-use crate::http::connect::{Dialer, Endpoint, Route};
+use crate::http::connect::{Endpoint, Route};
 use crate::http::encode;
 use crate::http::error::{Error, TimeoutKind};
-use crate::http::http2;
-use crate::http::tls::TlsSettings;
-use crate::http::transport::Transport;
 use pyo3::intern;
 use pyo3::prelude::*;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 use tokio::task::AbortHandle;
 
 /// How much of a streamed body may wait for the socket.
@@ -841,52 +839,4 @@ fn put(wire: &mut Vec<u8>, name: &str, value: &str) {
     wire.extend_from_slice(b": ");
     wire.extend_from_slice(value.as_bytes());
     wire.extend_from_slice(b"\r\n");
-}
-
-/// A connection that is being opened for a request.
-struct Opening {
-    endpoint: Endpoint,
-    tls: TlsSettings,
-    route: Arc<Route>,
-    engine: Arc<Engine>,
-    sock_connect: Option<Duration>,
-    limit: Option<(Instant, TimeoutKind)>,
-    /// Is given back when the request is cancelled while it connects.
-    place: CountedPlace,
-}
-
-/// What was opened: a connection for one request at a time, or one for all.
-enum Opened {
-    Own(Transport),
-    Shared(Box<(http2::Sender, http2::Driver)>),
-}
-
-impl Opening {
-    async fn open(&self) -> Result<Opened, Error> {
-        let transport = self.transport().await?;
-        if self.place.shared && (transport.speaks_http2() || !self.endpoint.tls) {
-            let opened = http2::open(transport).await?;
-            return Ok(Opened::Shared(Box::new(opened)));
-        }
-        Ok(Opened::Own(transport))
-    }
-
-    async fn transport(&self) -> Result<Transport, Error> {
-        let dialer = Dialer {
-            resolver: &self.engine.resolver,
-            network: &self.place.pool.ways.network,
-            tls: &self.tls,
-            route: &self.route,
-            http2: self.place.shared,
-            sock_connect: self.sock_connect,
-        };
-        let opening = dialer.connect(&self.endpoint);
-        match self.limit {
-            None => opening.await,
-            Some((due, kind)) => match tokio::time::timeout_at(due.into(), opening).await {
-                Ok(opened) => opened,
-                Err(_) => Err(Error::Timeout(kind)),
-            },
-        }
-    }
 }

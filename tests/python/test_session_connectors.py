@@ -345,6 +345,19 @@ def test_a_forgotten_session_closes_its_connections():
     checked(at_once, check)
 
 
+def test_idle_connections_end_when_their_time_is_over():
+    async def check(wire: Wire) -> None:
+        connector = aiohttp.TCPConnector(keepalive_timeout=0.05, limit=2)
+        async with ClientSession(connector=connector) as session:
+            for _ in range(3):
+                await asyncio.gather(*(session.get(wire.url) for _ in range(2)))
+                # Nobody asks again: they end by themselves.
+                await until(lambda: wire.open == 0)
+        assert wire.most == 2
+
+    checked(at_once, check)
+
+
 def test_an_unread_body_counts_until_it_is_given_up():
     async def check(wire: Wire) -> None:
         async with ClientSession(connector=aiohttp.TCPConnector(limit=1)) as session:

@@ -14,7 +14,7 @@ use crate::python::awaitable::{Awaitable, Outcome};
 use crate::python::connection::Upgraded;
 use crate::python::event_loop::Engine;
 use crate::python::ffi::GilCell;
-use crate::python::pool::Place;
+use crate::python::pool::CountedPlace;
 use pyo3::prelude::*;
 use std::collections::VecDeque;
 use std::future::Future;
@@ -59,7 +59,7 @@ pub(super) struct Settings {
 )]
 pub(super) struct State {
     transport: Option<Transport>,
-    place: Option<Place>,
+    place: Option<CountedPlace>,
     decoder: Decoder,
     /// Read, but not decoded: the queue is full.
     pub(super) tail: Vec<u8>,
@@ -292,7 +292,7 @@ impl Channel {
 }
 
 /// What a connection leaves behind: dropped outside the state's borrow.
-type Remains = (Option<Transport>, Option<Place>);
+type Remains = (Option<Transport>, Option<CountedPlace>);
 
 /// The task of a channel. Dropped with the runtime, it takes the connection along.
 struct Serving(Arc<Channel>);
