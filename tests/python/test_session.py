@@ -382,6 +382,36 @@ def test_the_jar_is_read_and_changed_by_the_script():
     served(check)
 
 
+def test_who_takes_the_place_of_request_makes_every_request():
+    """Signing libraries wrap `session._request`, aiohttp's one way to make a request."""
+
+    async def check(server: Server) -> None:
+        async with ClientSession() as session:
+            original = session._request
+
+            async def signed(method: str, url: Any, **named: Any) -> Any:
+                headers = {**(named.pop("headers", None) or {}), "Authorization": f"Signed {method}"}
+                return await original(method, url, headers=headers, **named)
+
+            session._request = signed
+            async with session.get(server.base + "/echo") as response:
+                assert response.status == 200
+            await session.post(server.base + "/echo", data="x", headers={"X-Own": "1"})
+            await session.request("PUT", server.base + "/echo")
+            del session._request
+            await session.get(server.base + "/echo")
+        sent = [dict(entry["headers"]) for entry in server.seen]
+        assert [headers.get("Authorization") for headers in sent] == [
+            "Signed GET",
+            "Signed POST",
+            "Signed PUT",
+            None,
+        ]
+        assert sent[1]["X-Own"] == "1"
+
+    served(check)
+
+
 def test_raise_for_status_may_be_a_coroutine_function():
     async def check(server: Server) -> None:
         async def refuse(response: Any) -> None:

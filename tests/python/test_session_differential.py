@@ -11,6 +11,7 @@ import json
 import tempfile
 import warnings
 from collections.abc import AsyncIterator, Callable
+from http.cookies import SimpleCookie
 from typing import Any
 
 import aiohttp
@@ -81,6 +82,16 @@ def temporary_at_5() -> Any:
     file = temporary()
     file.seek(5)
     return file
+
+
+def received_cookies() -> SimpleCookie:
+    """As `response.cookies` of an earlier request, which scripts return from `setup`."""
+    received = SimpleCookie()
+    received.load("everywhere=1; Path=/")
+    received.load('below="a b"; Path=/below')
+    received.load("secret=3; Path=/; Secure")
+    received.load("gone=4; Path=/; Max-Age=0")
+    return received
 
 
 def jar() -> aiohttp.CookieJar:
@@ -292,6 +303,12 @@ CASES: dict[str, Case] = {
     "own odd cookies": c("GET", "/echo", cookies={"a": 'q"uo;te,', "b": "\u20ac"}),
     "own cookies, two calls": c("GET", "/echo", cookies={"a": "1"}, times=2),
     "session cookies": c("GET", "/echo", session=lambda: {"cookies": {"s": "1", "t": "x y"}}, times=2),
+    **{
+        f"session cookies of another answer, {where}": c(
+            "GET", where, session=lambda: {"cookies": received_cookies()}, times=2
+        )
+        for where in ("/echo", "/below/x")
+    },
     "session and own cookies": c(
         "GET", "/echo", session=lambda: {"cookies": {"s": "1"}}, cookies={"s": "2", "o": "3"}
     ),
