@@ -1,6 +1,6 @@
 """The native response's less-used attributes, each a function of the response.
 
-The native class looks an unknown attribute up in ATTRIBUTES and calls what it finds; values that
+The native class has a descriptor for each of ATTRIBUTES, which calls what stands there; values that
 must stay the same object (cookies, content) are kept in the response's own `__dict__`.
 """
 

@@ -5,14 +5,14 @@
 //! worker's next request, made in the same turn, finds it there.
 
 use super::awaitable::{Awaitable, Outcome};
-use super::body::Body;
+use super::body::{Body, Source};
 use super::event_loop::Engine;
 use super::ffi::GilCell;
 use super::pool::{Key, Pool};
 use super::request::{Job, Method};
 use super::urls::UrlEntry;
 use crate::http::body::BodyDecoder;
-use crate::http::codec::{self, Framing, Limits, ResponseHead};
+use crate::http::codec::{Framing, Limits, ResponseHead};
 use crate::http::content_encoding::Decompressor;
 use crate::http::error::{Error, TimeoutKind};
 use crate::http::transport::Transport;
@@ -84,6 +84,8 @@ struct Flight {
     last_read: Instant,
     answered: bool,
     uploading: bool,
+    /// The body, while it waits for an interim response (RFC 9110 section 10.1.1).
+    held: Option<Vec<u8>>,
     interim: u8,
     receiving: Option<Receiving>,
     status: u16,
@@ -136,6 +138,7 @@ enum Turn {
 
 /// An exchange that has ended well.
 struct Complete {
+    ended: Instant,
     reusable: bool,
     sent: Sent,
     status: u16,
@@ -207,6 +210,7 @@ impl Connection {
             last_read: began,
             answered: false,
             uploading: job.is_uploading(),
+            held: job.held_body(),
             interim: 0,
             receiving: None,
             status: 0,
@@ -250,6 +254,14 @@ impl Connection {
     /// Gives the connection more of a request's body.
     pub(crate) fn write(&self, py: Python<'_>, data: &[u8]) {
         let mut state = self.state.borrow_mut(py);
+        if let Some(held) = state
+            .flight
+            .as_mut()
+            .and_then(|flight| flight.held.as_mut())
+        {
+            held.extend_from_slice(data);
+            return;
+        }
         state.outgoing.extend_from_slice(data);
         state.wake();
     }
@@ -264,7 +276,7 @@ impl Connection {
     /// Resolves `waiter` when the socket has taken everything. False: it has already.
     pub(crate) fn when_sent(&self, waiter: &Bound<'_, Awaitable>) -> bool {
         let mut state = self.state.borrow_mut(waiter.py());
-        if state.closed || state.sent >= state.outgoing.len() {
+        if state.closed || (state.sent >= state.outgoing.len() && !state.is_holding()) {
             return false;
         }
         state.drain = Some(waiter.clone().unbind());
@@ -275,7 +287,11 @@ impl Connection {
     /// Bytes that the socket has not taken yet.
     pub(crate) fn unsent_bytes(&self, py: Python<'_>) -> usize {
         let state = self.state.borrow(py);
-        state.outgoing.len().saturating_sub(state.sent)
+        let held = state
+            .flight
+            .as_ref()
+            .and_then(|flight| flight.held.as_ref());
+        state.outgoing.len().saturating_sub(state.sent) + held.map_or(0, Vec::len)
     }
 
     /// Goes on reading a body whose reader had fallen behind.
@@ -294,8 +310,13 @@ impl Connection {
         let Some(flight) = flight else { return };
         // An answer whose body nobody wanted (a redirect's, most often) was an answer all the same.
         if flight.receiving.is_some() {
-            self.engine
-                .record(py, &flight.sent, Some(flight.status), flight.received_bytes);
+            self.engine.record(
+                py,
+                &flight.sent,
+                Instant::now(),
+                Some(flight.status),
+                flight.received_bytes,
+            );
         }
     }
 
@@ -335,6 +356,7 @@ impl Connection {
         self.engine.record(
             py,
             &complete.sent,
+            complete.ended,
             Some(complete.status),
             complete.received_bytes,
         );
@@ -369,8 +391,13 @@ impl Connection {
         let error = error.unwrap_or(Error::Disconnected);
         match flight.receiving {
             Some(receiving) => {
-                self.engine
-                    .record(py, &flight.sent, None, flight.received_bytes);
+                self.engine.record(
+                    py,
+                    &flight.sent,
+                    Instant::now(),
+                    None,
+                    flight.received_bytes,
+                );
                 if let Some(body) = receiving.body.upgrade() {
                     body.failed(py, error);
                 }
@@ -424,7 +451,9 @@ impl State {
                 }
             }
             self.flush(cx);
-            if self.sent >= self.outgoing.len()
+            if self.drain.is_some()
+                && self.sent >= self.outgoing.len()
+                && !self.is_holding()
                 && let Some(waiter) = self.drain.take()
             {
                 return Turn::Sent(waiter);
@@ -470,6 +499,13 @@ impl State {
             self.waker = Some(cx.waker().clone());
         }
         Turn::Wait
+    }
+
+    /// Whether a body waits for an interim response.
+    fn is_holding(&self) -> bool {
+        self.flight
+            .as_ref()
+            .is_some_and(|flight| flight.held.is_some())
     }
 
     fn is_paused(&self, py: Python<'_>) -> bool {
@@ -602,9 +638,11 @@ impl State {
         self.idle_since = now;
         self.incoming = Vec::new();
         Some(Complete {
+            ended: now,
             // Bytes behind a response belong to no request: such a connection is not trusted again.
             reusable: flight.keep_alive
                 && !flight.uploading
+                && flight.held.is_none()
                 && unread_bytes == 0
                 && self.sent >= self.outgoing.len(),
             sent: flight.sent,
@@ -633,33 +671,47 @@ impl State {
             return Some(self.body_received(py, data));
         }
         if self.incoming.is_empty() {
-            return self.head_received(connection, data);
+            return self.head_received(py, connection, data);
         }
         let mut incoming = std::mem::take(&mut self.incoming);
         incoming.extend_from_slice(data);
-        self.head_received(connection, &incoming)
+        self.head_received(py, connection, &incoming)
     }
 
-    fn head_received(&mut self, connection: &Arc<Connection>, mut data: &[u8]) -> Option<Turn> {
+    fn head_received(
+        &mut self,
+        py: Python<'_>,
+        connection: &Arc<Connection>,
+        mut data: &[u8],
+    ) -> Option<Turn> {
         let flight = self.flight.as_mut()?;
-        let head = loop {
-            match codec::parse_head(data, flight.head_request, &self.limits) {
-                Err(error) => return Some(Turn::Over(Some(error))),
-                Ok(None) => {
-                    self.incoming = data.to_vec();
-                    return None;
-                }
-                Ok(Some(head)) if (100..200).contains(&head.status) && head.status != 101 => {
-                    flight.interim += 1;
-                    if flight.interim > MAX_INTERIM {
-                        let message = format!("more than {MAX_INTERIM} interim responses");
-                        return Some(Turn::Over(Some(Error::BadResponse { message })));
+        let head =
+            loop {
+                let parsed = flight.sent.url.heads.borrow_mut(py).parse(
+                    data,
+                    flight.head_request,
+                    &self.limits,
+                );
+                match parsed {
+                    Err(error) => return Some(Turn::Over(Some(error))),
+                    Ok(None) => {
+                        self.incoming = data.to_vec();
+                        return None;
                     }
-                    data = data.get(head.head_len..).unwrap_or_default();
+                    Ok(Some(head)) if (100..200).contains(&head.status) && head.status != 101 => {
+                        flight.interim += 1;
+                        if flight.interim > MAX_INTERIM {
+                            let message = format!("more than {MAX_INTERIM} interim responses");
+                            return Some(Turn::Over(Some(Error::BadResponse { message })));
+                        }
+                        if let Some(held) = flight.held.take() {
+                            self.outgoing.extend_from_slice(&held);
+                        }
+                        data = data.get(head.head_len..).unwrap_or_default();
+                    }
+                    Ok(Some(head)) => break head,
                 }
-                Ok(Some(head)) => break head,
-            }
-        };
+            };
         flight.status = head.status;
         flight.keep_alive = head.keep_alive;
         let request = flight.request.take()?;
@@ -701,7 +753,7 @@ impl State {
                 self.complete(rest.len() - consumed),
             ),
             Ok(None) => {
-                let body = Body::new(Arc::clone(connection), decoded);
+                let body = Body::new(Source::Connection(Arc::clone(connection)), decoded);
                 receiving.body = Arc::downgrade(&body);
                 if let Some(flight) = &mut self.flight {
                     flight.receiving = Some(receiving);

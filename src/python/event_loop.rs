@@ -14,7 +14,7 @@ use super::connection::Sent;
 use super::ffi::{self, GilCell};
 use super::urls::{UrlCache, UrlEntry};
 use crate::engine::shared::RunState;
-use crate::http::connect::Resolver;
+use crate::http::resolve::Resolver;
 use crate::metrics::SharedRecorder;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
@@ -49,6 +49,9 @@ pub(crate) struct LoopRefs {
     leave_task: Py<PyAny>,
 }
 
+/// Tells tasks apart while the loop holds them; never followed.
+type TaskAddress = usize;
+
 #[derive(Default)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -58,8 +61,9 @@ struct EngineState {
     in_select: bool,
     /// A worker's coroutine is being resumed right now.
     in_step: bool,
-    /// The current-task entry is removed once, when `select()` is left, rather than after each step.
-    leave_pending: bool,
+    /// The task whose entry as the current one was left in place: it is removed once, when `select()` is left,
+    /// rather than after each step.
+    left: Option<TaskAddress>,
     scheduled: Option<Py<PyList>>,
     scheduled_len: usize,
     waker: Option<Waker>,
@@ -206,8 +210,11 @@ impl Engine {
     pub(crate) fn enter_task(&self, task: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = task.py();
         let refs = self.refs()?;
+        let entered = self.state.borrow_mut(py).left.take() == Some(task.as_ptr().addr());
         if let Some(tasks) = &refs.current_tasks {
-            tasks.bind(py).set_item(&refs.event_loop, task)?;
+            if !entered {
+                tasks.bind(py).set_item(&refs.event_loop, task)?;
+            }
         } else {
             refs.enter_task.bind(py).call1((&refs.event_loop, task))?;
         }
@@ -221,7 +228,11 @@ impl Engine {
     pub(crate) fn leave_task(&self, task: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = task.py();
         let refs = self.refs()?;
-        self.state.borrow_mut(py).in_step = false;
+        let in_select = {
+            let mut state = self.state.borrow_mut(py);
+            state.in_step = false;
+            state.in_select
+        };
         let Some(tasks) = &refs.current_tasks else {
             return refs
                 .leave_task
@@ -229,12 +240,9 @@ impl Engine {
                 .call1((&refs.event_loop, task))
                 .map(drop);
         };
-        {
-            let mut state = self.state.borrow_mut(py);
-            if state.in_select {
-                state.leave_pending = true;
-                return Ok(());
-            }
+        if in_select {
+            self.state.borrow_mut(py).left = Some(task.as_ptr().addr());
+            return Ok(());
         }
         tasks.bind(py).del_item(&refs.event_loop)
     }
@@ -301,6 +309,7 @@ impl Engine {
         &self,
         py: Python<'_>,
         sent: &Sent,
+        ended: Instant,
         status: Option<u16>,
         received_bytes: u64,
     ) {
@@ -310,7 +319,7 @@ impl Engine {
         let name = sent.url.name(py, sent.method.as_str(), &mut recorder);
         recorder.record(
             name,
-            sent.began.elapsed(),
+            ended.saturating_duration_since(sent.began),
             status.is_some_and(|status| status < 400),
             received_bytes,
         );
@@ -332,7 +341,7 @@ impl Engine {
             url: Arc::clone(url),
             began,
         };
-        self.record(py, &sent, None, 0);
+        self.record(py, &sent, Instant::now(), None, 0);
     }
 
     /// Counts a request that was sent a second time.
@@ -457,10 +466,7 @@ impl Driver {
             state.interrupted = false;
             state.waker = None;
             state.scheduled = None;
-            (
-                state.signal_error.take(),
-                std::mem::take(&mut state.leave_pending),
-            )
+            (state.signal_error.take(), state.left.take().is_some())
         };
         if leave && let Some(tasks) = &refs.current_tasks {
             // A step that failed to enter leaves no entry behind: nothing to remove then.

@@ -130,6 +130,8 @@ pub(crate) fn install_am_send<T: Resume>(py: Python<'_>) {
     unsafe {
         if let Some(slots) = (*kind).tp_as_async.as_mut() {
             slots.am_send = Some(am_send::<T>);
+            // Awaiting it gives itself, without a call into this module.
+            slots.am_await = Some(ffi::PyObject_SelfIter);
             ffi::PyType_Modified(kind);
         }
     }
@@ -140,10 +142,18 @@ pub(crate) fn install_am_send<T: Resume>(py: Python<'_>) {
 pub(crate) fn install_am_send<T: Resume>(_py: Python<'_>) {}
 
 unsafe extern "C" {
+    // The type of what `async def` returns; exported by every CPython from 3.5 on.
+    static PyCoro_Type: ffi::PyTypeObject;
     // Exported by every CPython from 3.7 on, but not declared by pyo3's limited API.
     fn PyContext_CopyCurrent() -> *mut ffi::PyObject;
     fn PyContext_Enter(context: *mut ffi::PyObject) -> std::ffi::c_int;
     fn PyContext_Exit(context: *mut ffi::PyObject) -> std::ffi::c_int;
+}
+
+/// Whether this is a coroutine of the interpreter's own, which steps as it is.
+#[inline]
+pub(crate) fn is_coroutine(object: &Bound<'_, PyAny>) -> bool {
+    std::ptr::eq(object.get_type_ptr(), &raw const PyCoro_Type)
 }
 
 /// A copy of the current `contextvars` context.

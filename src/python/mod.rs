@@ -5,8 +5,9 @@
 //! | `event_loop`, `bridge` | tokio inside asyncio's `select()`, or beside a foreign loop |
 //! | `plan`, `worker` | which scenario runs next, and stepping its coroutine |
 //! | `session`, `arguments`, `request`, `urls` | a request, from the call to its bytes |
-//! | `connection`, `pool`, `body` | the exchange on a kept connection |
-//! | `response`, `awaitable`, `json`, `errors` | what the script gets back |
+//! | `connector`, `pool` | how connections are made, kept, limited and shared |
+//! | `connection`, `stream`, `body` | the exchange on a kept connection, or on a part of one |
+//! | `response`, `cold`, `awaitable`, `json`, `errors` | what the script gets back |
 //! | `context` | the way to the Python half of the session |
 //! | `state`, `metrics`, `tls`, `cookies` | the pure modules' types for Python |
 //! | `ffi` | the only `unsafe` of this layer |
@@ -17,7 +18,9 @@ mod arguments;
 mod awaitable;
 mod body;
 mod bridge;
+mod cold;
 mod connection;
+mod connector;
 mod context;
 mod cookies;
 mod errors;
@@ -32,6 +35,7 @@ mod response;
 mod session;
 pub mod sizing;
 pub mod state;
+mod stream;
 mod tls;
 mod urls;
 mod worker;
@@ -43,6 +47,8 @@ mod core {
     use super::awaitable::Awaitable;
     #[pymodule_export]
     use super::bridge::Bridge;
+    #[pymodule_export]
+    use super::connector::Connector;
     #[pymodule_export]
     use super::cookies::CookieJar;
     #[pymodule_export]
@@ -56,7 +62,7 @@ mod core {
     #[pymodule_export]
     use super::session::Session;
     #[pymodule_export]
-    use super::sizing::SizingController;
+    use super::sizing::{SizingController, SizingSearch};
     #[pymodule_export]
     use super::state::RunState;
     #[pymodule_export]
@@ -66,10 +72,9 @@ mod core {
     use pyo3::prelude::*;
 
     #[pymodule_init]
-    #[expect(clippy::unnecessary_wraps, reason = "what the macro asks for")]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         super::ffi::install_am_send::<super::awaitable::Awaitable>(module.py());
         super::ffi::install_am_send::<super::awaitable::Ready>(module.py());
-        Ok(())
+        super::cold::install(&module.py().get_type::<super::response::Response>())
     }
 }

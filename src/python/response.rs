@@ -1,7 +1,7 @@
 //! The response as scripts see it: aiohttp's `ClientResponse`, natively.
 //!
-//! What most scripts use is here. Rarely used attributes are functions in `molotov._response`, found
-//! through `__getattr__`. The head is kept as it came and parsed again when headers are asked for.
+//! What most scripts use is here. Rarely used attributes are functions in `molotov._response`, reached
+//! through [`super::cold`]. The head is kept as it came and parsed again when headers are asked for.
 
 use super::arguments::Method;
 use super::awaitable::{Awaitable, Outcome, Ready, Task};
@@ -14,12 +14,12 @@ use super::json;
 use super::request::Added;
 use super::session::Session;
 use super::urls::UrlEntry;
-use crate::http::codec;
+use crate::http::codec::{self, Span};
 use crate::http::error::{Error, TimeoutKind};
-use pyo3::exceptions::PyAttributeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Where the body is.
@@ -71,8 +71,10 @@ pub(crate) struct Response {
     fragment: Option<Box<str>>,
     hops: Vec<Py<Response>>,
     status: u16,
-    minor_version: u8,
+    version: (u8, u8),
     head_len: usize,
+    /// The value of `Content-Type` in `raw`.
+    content_type: Span,
     raw: Box<[u8]>,
     state: GilCell<State>,
 }
@@ -218,8 +220,13 @@ impl Response {
             fragment,
             hops,
             status: head.status,
-            minor_version: head.minor_version,
+            version: if head.http2 {
+                (2, 0)
+            } else {
+                (1, head.minor_version)
+            },
             head_len: head.head_len,
+            content_type: head.content_type,
             raw,
             state: GilCell::new(state),
         }
@@ -391,44 +398,39 @@ impl Response {
     }
 
     fn has_utf8_charset(&self) -> bool {
-        match codec::header(self.head(), "content-type") {
-            None => true,
-            Some(value) => match charset(value) {
-                None => true,
-                Some(charset) => is_utf8(&charset),
-            },
-        }
+        let content_type = self.content_type.get(&self.raw);
+        // Most have no parameters at all.
+        content_type == b"application/json"
+            || !content_type.contains(&b';')
+            || charset(&latin1(content_type)).is_none_or(is_utf8)
+    }
+
+    /// Whether the media type is one that `json()` takes without being told.
+    fn is_json(&self) -> bool {
+        let value = self.content_type.get(&self.raw);
+        let media_type = value.split(|byte| *byte == b';').next().unwrap_or_default();
+        media_type.trim_ascii() == b"application/json" || is_json(&self.media_type())
     }
 
     fn media_type(&self) -> String {
-        let value = codec::header(self.head(), "content-type").map(latin1);
-        // RFC 2045's default, which aiohttp gives for a missing header.
-        value.map_or_else(
-            || "application/octet-stream".to_owned(),
-            |value| {
-                value
-                    .split(';')
-                    .next()
-                    .unwrap_or_default()
-                    .trim()
-                    .to_ascii_lowercase()
-            },
-        )
-    }
-
-    /// `molotov._response.attribute(self, name)`
-    fn cold<'py>(slf: &Bound<'py, Self>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-        slf.py()
-            .import("molotov._response")?
-            .call_method1("attribute", (slf, name))
+        match codec::header(self.head(), "content-type") {
+            // RFC 2045's default, which aiohttp gives for a missing header.
+            None => "application/octet-stream".to_owned(),
+            Some(value) => latin1(value)
+                .split(';')
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .to_ascii_lowercase(),
+        }
     }
 }
 
 /// Header values are bytes without an encoding; aiohttp reads them as UTF-8 with surrogates, which
 /// for anything that is text in practice is the same as this.
-fn latin1(value: &[u8]) -> String {
+fn latin1(value: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(value) {
-        Ok(text) => text.to_owned(),
+        Ok(text) => Cow::Borrowed(text),
         Err(_) => value.iter().map(|byte| char::from(*byte)).collect(),
     }
 }
@@ -437,13 +439,12 @@ fn is_utf8(encoding: &str) -> bool {
     encoding.eq_ignore_ascii_case("utf-8") || encoding.eq_ignore_ascii_case("utf8")
 }
 
-fn charset(content_type: &[u8]) -> Option<String> {
-    let text = latin1(content_type);
-    text.split(';').skip(1).find_map(|parameter| {
+fn charset(content_type: &str) -> Option<&str> {
+    content_type.split(';').skip(1).find_map(|parameter| {
         let (name, value) = parameter.split_once('=')?;
         name.trim()
             .eq_ignore_ascii_case("charset")
-            .then(|| value.trim().trim_matches('"').to_owned())
+            .then(|| value.trim().trim_matches('"'))
     })
 }
 
@@ -526,7 +527,7 @@ impl Response {
     }
 
     #[getter]
-    fn reason(&self) -> String {
+    fn reason(&self) -> Cow<'_, str> {
         latin1(codec::reason(self.head()))
     }
 
@@ -534,7 +535,7 @@ impl Response {
     fn version<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         py.import("aiohttp")?
             .getattr("HttpVersion")?
-            .call1((1, self.minor_version))
+            .call1(self.version)
     }
 
     #[getter]
@@ -544,7 +545,8 @@ impl Response {
 
     #[getter]
     fn charset(&self) -> Option<String> {
-        codec::header(self.head(), "content-type").and_then(charset)
+        codec::header(self.head(), "content-type")
+            .and_then(|value| charset(&latin1(value)).map(str::to_owned))
     }
 
     #[getter]
@@ -726,18 +728,18 @@ impl Response {
         content_type: Option<&str>,
     ) -> PyResult<Bound<'py, PyAny>> {
         if let Some(expected) = content_type.filter(|expected| !expected.is_empty()) {
-            let found = slf.get().media_type();
+            let this = slf.get();
             let accepted = if expected == "application/json" {
-                is_json(&found)
+                this.is_json()
             } else {
-                found.contains(expected)
+                this.media_type().contains(expected)
             };
             if !accepted {
                 // aiohttp reads the body first: a broken one is the error then, and it stays readable.
                 return slf
                     .py()
                     .import("molotov._response")?
-                    .call_method1("wrong_content_type", (slf, found));
+                    .call_method1("wrong_content_type", (slf, this.media_type()));
             }
         }
         Self::begin(slf, Then::Json { encoding, loads })
@@ -783,15 +785,6 @@ impl Response {
         let _ = (kind, value, traceback);
         self.leave(py);
         Ready::none(py)
-    }
-
-    fn __getattr__<'py>(slf: &Bound<'py, Self>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-        if name.starts_with("__") {
-            return Err(PyAttributeError::new_err(format!(
-                "'ClientResponse' object has no attribute '{name}'"
-            )));
-        }
-        Self::cold(slf, name)
     }
 
     fn __repr__(&self) -> String {

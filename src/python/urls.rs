@@ -6,6 +6,7 @@
 
 use super::event_loop::Engine;
 use super::ffi::GilCell;
+use crate::http::head_cache::HeadCache;
 use crate::http::target::{self, Target};
 use crate::metrics::{Id, Recorder};
 use pyo3::intern;
@@ -24,6 +25,8 @@ pub(crate) struct UrlEntry {
     /// Number of the origin (scheme, host, port), the same for all its URLs on one engine.
     pub(crate) origin: u32,
     names: GilCell<Vec<(Box<str>, Id)>>,
+    /// The head of the last response.
+    pub(crate) heads: GilCell<HeadCache>,
 }
 
 impl UrlEntry {
@@ -60,6 +63,7 @@ impl UrlCache {
             text: text.into(),
             origin,
             names: GilCell::default(),
+            heads: GilCell::default(),
         });
         if self.entries.len() >= CACHED_URLS {
             self.entries.clear();

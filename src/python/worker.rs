@@ -32,6 +32,8 @@ enum Activity {
     Running(usize),
     /// Asleep after a run.
     Delayed,
+    /// Pausing between two runs, because fewer workers are to run.
+    Parked,
     Finished,
 }
 
@@ -123,6 +125,8 @@ impl Worker {
         let py = slf.py();
         let plan = self.plan.bind(py).get();
         let mut runs_left = RUNS_PER_TURN;
+        // When the last run ended, as long as nothing else has taken time since: saves reading the clock again.
+        let mut clock = None;
         loop {
             let coroutine = {
                 let mut state = self.state.borrow_mut(py);
@@ -141,7 +145,7 @@ impl Worker {
                     return;
                 }
                 runs_left -= 1;
-                if !self.begin(slf, plan) {
+                if !self.begin(slf, plan, &mut clock) {
                     return;
                 }
                 continue;
@@ -152,7 +156,7 @@ impl Worker {
                 Turn::Ended(result) => {
                     self.state.borrow_mut(py).coroutine = None;
                     drop(coroutine);
-                    if !self.ended(slf, plan, result) {
+                    if !self.ended(slf, plan, result, &mut clock) {
                         return;
                     }
                 }
@@ -168,8 +172,9 @@ impl Worker {
     }
 
     /// Starts the next coroutine. False when the worker is finished.
-    fn begin(&self, slf: &Bound<'_, Self>, plan: &Plan) -> bool {
+    fn begin(&self, slf: &Bound<'_, Self>, plan: &Plan, clock: &mut Option<Instant>) -> bool {
         let py = slf.py();
+        let now = clock.take().unwrap_or_else(Instant::now);
         let (opening_done, started, elapsed) = {
             let state = self.state.borrow(py);
             let opened = match state.activity {
@@ -179,7 +184,9 @@ impl Worker {
             (
                 opened,
                 state.started_runs,
-                state.began.map_or(Duration::ZERO, |began| began.elapsed()),
+                state
+                    .began
+                    .map_or(Duration::ZERO, |began| now.saturating_duration_since(began)),
             )
         };
         let next = match opening_done {
@@ -191,11 +198,16 @@ impl Worker {
                 self.finish(slf, plan, Ok(()));
                 return false;
             }
+            Ok(Next::Park) => {
+                plan.state().slot().parked.fetch_add(1, Ordering::Relaxed);
+                self.state.borrow_mut(py).activity = Activity::Parked;
+                return false;
+            }
             Ok(Next::Run(index)) => index,
             Err(error) => {
                 // The picker failed: a run that failed before it had a scenario.
-                self.count_start(py, plan);
-                return self.ended_run(slf, plan, None, Err(error));
+                self.count_start(py, plan, now);
+                return self.ended_run(slf, plan, None, Err(error), clock);
             }
         };
         let Some(scenario) = plan.scenarios.get(index) else {
@@ -226,9 +238,14 @@ impl Worker {
             self.finish(slf, plan, Ok(()));
             return false;
         }
-        let step = self.count_start(py, plan);
+        let now = if plan.has_picker() {
+            Instant::now()
+        } else {
+            now
+        };
+        let step = self.count_start(py, plan, now);
         if step.is_multiple_of(10)
-            && self.progress_is_due(py)
+            && self.progress_is_due(py, now)
             && let Some(progress) = &plan.callbacks.on_progress
             && let Err(error) = progress.bind(py).call1((slf, step))
         {
@@ -245,18 +262,18 @@ impl Worker {
                 state.coroutine = Some(coroutine.unbind());
                 true
             }
-            Err(error) => self.ended_run(slf, plan, Some(index), Err(error)),
+            Err(error) => self.ended_run(slf, plan, Some(index), Err(error), clock),
         }
     }
 
     /// Molotov reports every tenth run; at this engine's speed that would be most of its work.
-    fn progress_is_due(&self, py: Python<'_>) -> bool {
+    fn progress_is_due(&self, py: Python<'_>, now: Instant) -> bool {
         let mut state = self.state.borrow_mut(py);
         let due = state
             .reported
-            .is_none_or(|reported| reported.elapsed() >= PROGRESS_EVERY);
+            .is_none_or(|reported| now.saturating_duration_since(reported) >= PROGRESS_EVERY);
         if due {
-            state.reported = Some(Instant::now());
+            state.reported = Some(now);
         }
         due
     }
@@ -270,11 +287,11 @@ impl Worker {
             .map(|(_, session)| session.clone_ref(py))
     }
 
-    fn count_start(&self, py: Python<'_>, plan: &Plan) -> u64 {
+    fn count_start(&self, py: Python<'_>, plan: &Plan, now: Instant) -> u64 {
         plan.state().slot().started.fetch_add(1, Ordering::Relaxed);
         let mut state = self.state.borrow_mut(py);
         state.started_runs += 1;
-        state.run_began = Some(Instant::now());
+        state.run_began = Some(now);
         state.started_runs
     }
 
@@ -366,7 +383,13 @@ impl Worker {
     }
 
     /// A coroutine is over. False when the worker has nothing more to do now.
-    fn ended(&self, slf: &Bound<'_, Self>, plan: &Plan, result: PyResult<Py<PyAny>>) -> bool {
+    fn ended(
+        &self,
+        slf: &Bound<'_, Self>,
+        plan: &Plan,
+        result: PyResult<Py<PyAny>>,
+        clock: &mut Option<Instant>,
+    ) -> bool {
         let py = slf.py();
         let activity = self.state.borrow(py).activity;
         match activity {
@@ -390,12 +413,14 @@ impl Worker {
                 }
                 Err(error) => {
                     // No session, so this run has failed; the next one tries again.
-                    self.count_start(py, plan);
-                    self.ended_run(slf, plan, Some(index), Err(error))
+                    self.count_start(py, plan, Instant::now());
+                    self.ended_run(slf, plan, Some(index), Err(error), clock)
                 }
             },
-            Activity::Running(index) => self.ended_run(slf, plan, Some(index), result.map(drop)),
-            Activity::Idle | Activity::Delayed | Activity::Finished => true,
+            Activity::Running(index) => {
+                self.ended_run(slf, plan, Some(index), result.map(drop), clock)
+            }
+            Activity::Idle | Activity::Delayed | Activity::Parked | Activity::Finished => true,
         }
     }
 
@@ -406,8 +431,10 @@ impl Worker {
         plan: &Plan,
         index: Option<usize>,
         result: PyResult<()>,
+        clock: &mut Option<Instant>,
     ) -> bool {
         let py = slf.py();
+        let now = Instant::now();
         let (elapsed, interrupting) = {
             let mut state = self.state.borrow_mut(py);
             state.activity = Activity::Idle;
@@ -418,7 +445,7 @@ impl Worker {
                 state
                     .run_began
                     .take()
-                    .map_or(Duration::ZERO, |began| began.elapsed()),
+                    .map_or(Duration::ZERO, |began| now.saturating_duration_since(began)),
                 state.interrupting,
             )
         };
@@ -427,6 +454,7 @@ impl Worker {
         let mut delay = plan.delay;
         match result {
             Ok(()) => {
+                *clock = Some(now);
                 slot.succeeded.fetch_add(1, Ordering::Relaxed);
                 if let Some(scenario) = scenario {
                     plan.run.recorder.record(scenario.id, elapsed, true, 0);
@@ -496,9 +524,38 @@ impl Worker {
         }
     }
 
-    /// Cuts a sleep between two runs.
+    /// Resumes a pausing worker if it may run again or is over.
+    pub(crate) fn wake(slf: &Bound<'_, Self>) {
+        let py = slf.py();
+        let this = slf.get();
+        let plan = this.plan.bind(py).get();
+        let elapsed = {
+            let state = this.state.borrow(py);
+            state.began.map_or(Duration::ZERO, |began| began.elapsed())
+        };
+        if plan.may_run(this.number) || plan.is_over(elapsed) {
+            this.unpark(slf, plan);
+        }
+    }
+
+    fn unpark(&self, slf: &Bound<'_, Self>, plan: &Plan) {
+        {
+            let mut state = self.state.borrow_mut(slf.py());
+            if state.activity != Activity::Parked {
+                return;
+            }
+            // At once: a second call before the worker's turn must not resume it twice.
+            state.activity = Activity::Idle;
+        }
+        plan.state().slot().parked.fetch_sub(1, Ordering::Relaxed);
+        self.resume_soon(slf);
+    }
+
+    /// Cuts a sleep or a pause between two runs.
     pub(crate) fn end_delay(slf: &Bound<'_, Self>) {
         let py = slf.py();
+        let this = slf.get();
+        this.unpark(slf, this.plan.bind(py).get());
         let timer = {
             let state = slf.get().state.borrow(py);
             if state.activity != Activity::Delayed {
@@ -519,7 +576,7 @@ impl Worker {
         let py = slf.py();
         let activity = slf.get().state.borrow(py).activity;
         match activity {
-            Activity::Delayed => Self::end_delay(slf),
+            Activity::Delayed | Activity::Parked => Self::end_delay(slf),
             Activity::Finished => {}
             Activity::Idle | Activity::Opening(_) | Activity::Running(_) => {
                 slf.get().state.borrow_mut(py).interrupting = true;
@@ -590,7 +647,7 @@ fn call_scenario<'py>(
 #[inline]
 fn into_iterator(awaitable: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyAny>> {
     let py = awaitable.py();
-    if awaitable.hasattr(intern!(py, "send"))? {
+    if ffi::is_coroutine(&awaitable) || awaitable.hasattr(intern!(py, "send"))? {
         return Ok(awaitable);
     }
     match awaitable.getattr_opt(intern!(py, "__await__"))? {

@@ -384,6 +384,26 @@ impl Recorder {
         rows
     }
 
+    /// The service times of all requests, in microseconds. Of runs, when there was no request.
+    pub fn service_times(&self) -> Histogram<u64> {
+        let of = |kind: Kind| {
+            let mut all = Tally::new();
+            for series in self.series.iter().filter(|series| series.kind == kind) {
+                all.add(&series.fresh);
+                if let Some(settled) = &series.settled {
+                    all.add(settled);
+                }
+            }
+            all.histogram
+        };
+        let requests = of(Kind::Request);
+        if requests.is_empty() {
+            of(Kind::Scenario)
+        } else {
+            requests
+        }
+    }
+
     /// How many requests took longer than `limit`, and how many there were. Of runs, when there was no request.
     pub fn slower_than(&self, limit: Duration) -> (u64, u64) {
         let limit = u64::try_from(limit.as_micros())
