@@ -122,10 +122,11 @@ def _view_class() -> type:
 
         def _keep(self, cookie: Morsel[str], host: str, path: str) -> None:
             domain = host or cookie["domain"].lstrip(".")
-            if not domain:
-                self._native.insert(cookie.key, cookie.coded_value)
-            else:
+            if domain or any(cookie.values()):
+                # Without a host, only what is for every path is ever sent: aiohttp keeps the rest to itself.
                 self._native.update(domain, path, cookie.OutputString())
+            else:
+                self._native.insert(cookie.key, cookie.coded_value)
 
         def filter_cookies(self, request_url: URL = nowhere) -> Any:
             """Give the cookies a request to this URL carries."""

@@ -378,6 +378,12 @@ class ClientSession(SessionAttributes, _core.Session):
             context["source_traceback"] = self._source_traceback
         self._loop.call_exception_handler(context)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "_request":
+            # Signing libraries put themselves in front of aiohttp's one way to make a request.
+            self._slow = True
+
     def __repr__(self) -> str:
         return f"<molotov.session.ClientSession object at {id(self):#x}>"
 

@@ -207,7 +207,7 @@ class Worker:
         if eventer is not None:
             eventer.context = context  # type: ignore[assignment]
         if not hasattr(session, "print"):
-            session.print = self.console.print  # type: ignore[attr-defined]
+            session.print = self.console.print
         return session
 
     async def _close_sessions(self) -> None:

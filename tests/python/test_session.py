@@ -10,6 +10,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Awaitable, Callable
+from http.cookies import SimpleCookie
 from typing import Any
 
 import aiohttp
@@ -380,6 +381,72 @@ def test_the_jar_is_read_and_changed_by_the_script():
         assert set(sent[1].split("; ")) == {"start=1", "got=2", "mine=3"}
         assert set(sent[2].split("; ")) == {"start=1", "mine=3"}
         assert sent[3] == ""
+
+    served(check)
+
+
+def test_who_takes_the_place_of_request_makes_every_request():
+    """Signing libraries wrap `session._request`, aiohttp's one way to make a request."""
+
+    async def check(server: Server) -> None:
+        async with ClientSession() as session:
+            original = session._request
+
+            async def signed(method: str, url: Any, **named: Any) -> Any:
+                headers = {**(named.pop("headers", None) or {}), "Authorization": f"Signed {method}"}
+                return await original(method, url, headers=headers, **named)
+
+            session._request = signed
+            async with session.get(server.base + "/echo") as response:
+                assert response.status == 200
+            await session.post(server.base + "/echo", data="x", headers={"X-Own": "1"})
+            await session.request("PUT", server.base + "/echo")
+            del session._request
+            await session.get(server.base + "/echo")
+        sent = [dict(entry["headers"]) for entry in server.seen]
+        assert [headers.get("Authorization") for headers in sent] == [
+            "Signed GET",
+            "Signed POST",
+            "Signed PUT",
+            None,
+        ]
+        assert sent[1]["X-Own"] == "1"
+
+    served(check)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303])
+def test_a_redirect_to_get_keeps_the_scripts_content_type(status: int):
+    """Only what frames the body goes; a Content-Type that was made up for it goes too."""
+
+    async def check(server: Server) -> None:
+        own = {"Content-Type": "x/y"}
+        for make in (aiohttp.ClientSession, ClientSession):
+            async with make() as session:
+                await session.post(server.base + f"/redirect/{status}", data=b"abc", headers=own)
+                await session.post(server.base + f"/redirect/{status}", data=b"abc")
+        sent = [(entry["method"], dict(entry["headers"])) for entry in server.seen]
+        got = [headers.get("Content-Type") for method, headers in sent if method == "GET"]
+        assert got == ["x/y", None] * 2
+        assert not any("Content-Length" in headers for method, headers in sent if method == "GET")
+
+    served(check)
+
+
+@pytest.mark.parametrize(("path", "sent"), [("/echo", "everywhere=1"), ("/below/x", "everywhere=1")])
+def test_cookies_of_an_earlier_answer_keep_their_attributes(path: str, sent: str):
+    """Scripts return `response.cookies` from `setup`: as with aiohttp, only those for every path are sent."""
+    received = SimpleCookie()
+    received.load("everywhere=1; Path=/")
+    received.load('below="a b"; Path=/below')
+    received.load("secret=3; Path=/; Secure")
+    received.load("gone=4; Path=/; Max-Age=0")
+
+    async def check(server: Server) -> None:
+        for make in (aiohttp.ClientSession, ClientSession):
+            async with make(cookies=received) as session:
+                await session.get(server.base + path)
+        assert [dict(entry["headers"]).get("Cookie") for entry in server.seen] == [sent, sent]
 
     served(check)
 
