@@ -25,7 +25,10 @@ PYTEST_ARGS ?=
 # Random inputs per property; the tests take 256.
 FUZZ_CASES ?= 100000
 
-.PHONY: help system dev fmt lint lint-rust lint-python test test-rust test-python test-abi3 bench fuzz demo wheel clean
+# Seeds per simulated service; the tests take 20.
+SIZING_SEEDS ?= 200
+
+.PHONY: help system dev fmt lint lint-rust lint-python test test-rust test-python test-abi3 bench fuzz simulations demo wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -105,6 +108,9 @@ bench: system wheel  ## compare with Molotov, aiohttp and wrk against one nginx
 
 fuzz:  ## throw many more random inputs than the tests do at the parsers, histograms and rules
 	@PROPTEST_CASES=$(FUZZ_CASES) cargo test --release --no-default-features --lib
+
+simulations:  ## hold the search for the capacity against simulated services, 200 seeds each, and write the page
+	@SIZING_SEEDS=$(SIZING_SEEDS) cargo test --release --no-default-features --test main sizing -- --include-ignored
 
 clean:  ## remove what the targets made in this clone
 	@rm -rf $(VENVS) dist .mypy_cache .pytest_cache .ruff_cache

@@ -6,6 +6,7 @@
 //! | [`metrics`] | latency histograms, request names, snapshots |
 //! | [`engine`] | counters shared by the processes of a run |
 //! | [`sizing`] | when an autosizing run ends, and what it found |
+//! | [`monitor`] | CPU, memory, disk, network and sockets of the target and the generator |
 //! | [`python`] | the extension module: event loop, workers, session |
 //!
 //! Dependencies point one way: `python` uses every other module, none of them uses `python`.
@@ -14,6 +15,7 @@
 pub mod engine;
 pub mod http;
 pub mod metrics;
+pub mod monitor;
 #[cfg(feature = "python")]
 pub mod python;
 pub mod sizing;

@@ -15,7 +15,13 @@ pub fn wilson_lower(hits: u64, samples: u64) -> f64 {
     wilson_lower_at(Z_95, hits, samples)
 }
 
-/// The same at another confidence, given as a quantile of the normal distribution.
+/// The upper end of the same interval; 1 without samples.
+pub fn wilson_upper(hits: u64, samples: u64) -> f64 {
+    // The interval is symmetric: few hits are many misses.
+    1.0 - wilson_lower(samples.saturating_sub(hits), samples)
+}
+
+/// The lower end at another confidence, given as a quantile of the normal distribution.
 pub(super) fn wilson_lower_at(z: f64, hits: u64, samples: u64) -> f64 {
     if samples == 0 {
         return 0.0;
@@ -97,6 +103,9 @@ mod tests {
             );
         }
         assert!(wilson_lower(0, 0).abs() < f64::EPSILON);
+        assert!((wilson_upper(10, 100) - 0.1744).abs() < 5e-4);
+        assert!((wilson_upper(0, 10) - 0.2775).abs() < 5e-4);
+        assert!((wilson_upper(0, 0) - 1.0).abs() < f64::EPSILON);
     }
 
     #[test]

@@ -8,9 +8,13 @@ use std::path::{Path, PathBuf};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("http", &[]),
     ("metrics", &[]),
+    ("monitor", &[]),
     ("engine", &["metrics"]),
     ("sizing", &["metrics"]),
-    ("python", &["engine", "http", "metrics", "sizing"]),
+    (
+        "python",
+        &["engine", "http", "metrics", "monitor", "sizing"],
+    ),
     ("launcher", &["python"]),
 ];
 

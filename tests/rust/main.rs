@@ -3,3 +3,6 @@
 #[cfg(feature = "python")]
 mod binary;
 mod layers;
+// Marked, so that Clippy allows in its helpers what it allows in tests.
+#[cfg(test)]
+mod sizing;

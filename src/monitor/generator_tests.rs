@@ -1,0 +1,109 @@
+//! The generator's list, its lag and its ports.
+
+use std::time::Duration;
+
+use super::super::fixture::{Line, Tree};
+use super::super::metric::Metric;
+use super::super::sample::Event;
+use super::super::{Error, Sampler};
+use super::Generator;
+
+const fn at(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn machine() -> Tree {
+    let tree = Tree::new();
+    let socket = |number: u16, remote: &str| {
+        format!(
+            "   1: 0100007F:{number:04X} {remote} 01 00000000:00000000 00:00000000 00000000 0 0 2 1\n"
+        )
+    };
+    let table: String = (40_000..40_004)
+        .map(|port| socket(port, "0A00000A:0050"))
+        .chain((40_010..40_020).map(|port| socket(port, "0B00000A:0050")))
+        .chain([socket(80, "0A00000A:0050")])
+        .collect();
+    tree.write(&[
+        ("proc/100/stat", &Line::new(100, 1, 100, 0).text()),
+        ("proc/101/stat", &Line::new(101, 100, 100, 0).text()),
+        ("proc/102/stat", &Line::new(102, 100, 100, 0).text()),
+        ("proc/100/status", "Cpus_allowed_list:\t0-1\n"),
+        ("proc/net/tcp", &table),
+        ("proc/sys/net/ipv4/ip_local_port_range", "32768\t60999\n"),
+    ]);
+    tree
+}
+
+#[test]
+fn only_listed_processes_count() {
+    let tree = machine();
+    let mut generator = Generator::new(&[100], tree.roots()).unwrap();
+    generator.set_processes(&[100, 101]);
+    generator.sample(at(0)).unwrap();
+    tree.write(&[
+        ("proc/100/stat", &Line::new(100, 1, 130, 0).text()),
+        ("proc/101/stat", &Line::new(101, 100, 150, 0).text()),
+        ("proc/102/stat", &Line::new(102, 100, 199, 0).text()),
+    ]);
+    let sample = generator.sample(at(1)).unwrap();
+    assert_eq!(sample.get(Metric::CpuCoresUsed), Some(0.8));
+    assert_eq!(sample.utilization(Metric::CpuCoresUsed), Some(0.4));
+    assert_eq!(sample.get(Metric::Processes), Some(2.0));
+}
+
+#[test]
+fn ports_are_counted_towards_the_targets() {
+    let tree = machine();
+    let mut generator = Generator::new(&[100], tree.roots()).unwrap();
+    let sample = generator.sample(at(0)).unwrap();
+    assert_eq!(sample.get(Metric::EphemeralPortsUsed), Some(10.0));
+    generator.set_targets(vec!["10.0.0.10:80".parse().unwrap()]);
+    let sample = generator.sample(at(1)).unwrap();
+    assert_eq!(sample.get(Metric::EphemeralPortsUsed), Some(4.0));
+    assert_eq!(sample.get(Metric::EphemeralPortsLimit), Some(28_232.0));
+}
+
+#[test]
+fn lag_is_that_of_one_sample() {
+    let tree = machine();
+    let mut generator = Generator::new(&[100], tree.roots()).unwrap();
+    generator.set_event_loop_lag(Duration::from_millis(250));
+    let lags = [0, 1].map(|second| {
+        generator
+            .sample(at(second))
+            .unwrap()
+            .get(Metric::EventLoopLagSeconds)
+    });
+    assert_eq!(lags, [Some(0.25), None]);
+}
+
+#[test]
+fn its_end_is_said_once() {
+    let tree = machine();
+    let mut generator = Generator::new(&[100], tree.roots()).unwrap();
+    generator.sample(at(0)).unwrap();
+    tree.remove("proc/100");
+    let events = [1, 2].map(|second| generator.sample(at(second)).unwrap().events);
+    assert_eq!(events, [vec![Event::Exited], vec![]]);
+    let error = Generator::new(&[7], tree.roots()).unwrap_err();
+    assert!(matches!(error, Error::NoProcess { pid: 7 }));
+}
+
+#[test]
+fn many_sockets_are_not_read_every_time() {
+    let tree = machine();
+    let line =
+        "   1: 0100007F:9C40 0A00000A:0050 01 00000000:00000000 00:00000000 00000000 0 0 2 1\n";
+    tree.write(&[("proc/net/tcp", &line.repeat(9000))]);
+    let mut generator = Generator::new(&[100], tree.roots()).unwrap();
+    let counts: Vec<_> = (0..4)
+        .map(|second| {
+            generator
+                .sample(at(second))
+                .unwrap()
+                .get(Metric::EphemeralPortsUsed)
+        })
+        .collect();
+    assert_eq!(counts, [Some(9000.0), None, None, Some(9000.0)]);
+}

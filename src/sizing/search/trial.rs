@@ -1,0 +1,484 @@
+//! One level, held until it is known well enough.
+//!
+//! Owns the bins of a trial, when it has settled, when it has seen enough, and its judgement. Which level comes next is
+//! `curve`'s. Called by `Search` with every look.
+
+use hdrhistogram::Histogram;
+
+use super::super::rule::LatencyRule;
+use super::super::statistics::{Z_CLEAR, wilson_lower_at};
+use super::result::{Flaw, Interval, Length, Phase, Ratio, ServiceTimes, Trial, Unit};
+use super::series::{Estimate, estimate, trend, warm_up};
+
+/// Shortest bin, in seconds.
+const BIN_SECONDS: f64 = 0.35;
+
+/// A level that the generator has not reached after this long, and three runs, is measured as it is.
+const REACH_SECONDS: f64 = 5.0;
+
+/// Runs in flight are calm when they are at most this many times what a sustainable level has; after this long a rate is
+/// measured whatever is in flight, in seconds.
+const CALM: f64 = 2.0;
+const DRAIN_SECONDS: f64 = 60.0;
+
+/// How much of the level has to be reached.
+const REACHED_RATIO: f64 = 0.98;
+
+/// Time for the service to settle on a new level: this many runs one after the other, within these seconds.
+const SETTLE_RUNS: f64 = 1.2;
+const SETTLE_SECONDS: (f64, f64) = (0.4, 20.0);
+
+/// A trial lasts at least this many runs one after the other, up to so many seconds.
+const SHORTEST_RUNS: f64 = 2.0;
+const SHORTEST_RUNS_SECONDS: f64 = 30.0;
+
+/// With fewer runs than this it goes on until that time is over.
+const FEWEST_RUNS: u64 = 5;
+
+/// Fewest samples that a ratio is judged by, and fewest failures that show that nothing works.
+const ENOUGH_SAMPLES: u64 = 100;
+const ENOUGH_FAILURES: u64 = 20;
+
+/// A ratio this far above the allowed one needs no further look.
+const CLEARLY: f64 = 1.5;
+
+/// Before that, a service gets this long to come to its senses.
+const ABORT_SECONDS: f64 = 1.0;
+
+/// A shorter trial has no trend, only moments, in seconds.
+const TREND_SECONDS: f64 = 20.0;
+
+/// Change over a trial that is still steady, as a share of the mean.
+const STEADY_RATIO: f64 = 0.05;
+
+/// Share of the started runs by which an open model may fall behind.
+const BEHIND_RATIO: f64 = 0.015;
+
+/// Share of the level by which it falls behind for certain.
+const FAR_BEHIND: f64 = 0.1;
+
+/// Most slices that service times are kept in.
+const SLICES: usize = 16;
+
+/// How long a trial is to last.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Plan {
+    pub(super) phase: Phase,
+    pub(super) length: Length,
+    /// At least this long after settling, in seconds.
+    pub(super) shortest_seconds: f64,
+    /// At most this long.
+    pub(super) longest_seconds: f64,
+    /// It ends in between when the half width of the interval is this share of the throughput.
+    pub(super) precision_ratio: f64,
+    /// It needs no precision when throughput is surely above this: it still grows, and that is enough to know.
+    pub(super) enough_per_second: f64,
+    /// How much throughput varies by what earlier trials say: the squared relative half width of a second's interval.
+    pub(super) variation: f64,
+    /// How long a run lasts when all is well; 0 when unknown. A rate is held once the runs piled up before are gone.
+    pub(super) calm_seconds: f64,
+}
+
+/// What a trial is judged by.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Standard {
+    pub(super) unit: Unit,
+    pub(super) tolerance_ratio: f64,
+    pub(super) latency: Option<LatencyRule>,
+}
+
+/// Totals since the start of the search.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Counts {
+    pub(super) seconds: f64,
+    pub(super) started: u64,
+    pub(super) succeeded: u64,
+    pub(super) failed: u64,
+    pub(super) responses: u64,
+    pub(super) active: f64,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Bin {
+    seconds: f64,
+    started: u64,
+    succeeded: u64,
+    failed: u64,
+    responses: u64,
+    active: f64,
+}
+
+/// Service times of some consecutive bins.
+#[derive(Debug)]
+struct Slice {
+    bins: usize,
+    times: Histogram<u64>,
+}
+
+/// A trial that is going on.
+#[derive(Debug)]
+pub(super) struct OpenTrial {
+    level: f64,
+    plan: Plan,
+    /// Counts when it began.
+    first: Counts,
+    reached: Option<f64>,
+    /// Counts at the last end of a bin, once settled.
+    mark: Option<Counts>,
+    bins: Vec<Bin>,
+    /// Service times of the bin that is not over yet.
+    current: Option<Histogram<u64>>,
+    slices: Vec<Slice>,
+    bins_per_slice: usize,
+    /// How long a run lasts at this level, once known.
+    run_seconds: Option<f64>,
+}
+
+impl OpenTrial {
+    pub(super) fn new(level: f64, plan: Plan, first: Counts) -> Self {
+        Self {
+            level,
+            plan,
+            first,
+            reached: None,
+            mark: None,
+            bins: Vec::new(),
+            current: None,
+            slices: Vec::new(),
+            bins_per_slice: 1,
+            run_seconds: None,
+        }
+    }
+
+    /// What to ask of the generator: the level, or half a rate while piled up runs are worked off.
+    pub(super) fn target(&self, unit: Unit) -> f64 {
+        if unit == Unit::RunsPerSecond && self.reached.is_none() && self.plan.calm_seconds > 0.0 {
+            self.level / 2.0
+        } else {
+            self.level
+        }
+    }
+
+    /// Takes a look; the finished trial once it is known well enough. `times` are those since the last look.
+    pub(super) fn observe(
+        &mut self,
+        now: Counts,
+        times: Option<&Histogram<u64>>,
+        standard: &Standard,
+    ) -> Option<Trial> {
+        self.note_run_length(now);
+        let Some(mark) = self.mark else {
+            if self.settled(now, standard.unit) {
+                self.mark = Some(now);
+            }
+            return None;
+        };
+        if let Some(times) = times {
+            match &mut self.current {
+                Some(current) => add(current, times),
+                None => self.current = Some(times.clone()),
+            }
+        }
+        if now.seconds - mark.seconds < BIN_SECONDS {
+            return None;
+        }
+        self.mark = Some(now);
+        self.bins.push(Bin {
+            seconds: now.seconds - mark.seconds,
+            started: now.started.saturating_sub(mark.started),
+            succeeded: now.succeeded.saturating_sub(mark.succeeded),
+            failed: now.failed.saturating_sub(mark.failed),
+            responses: now.responses.saturating_sub(mark.responses),
+            active: now.active,
+        });
+        self.close_slice();
+        // Merging histograms is the expensive part.
+        let trial = self.judge(standard, standard.latency.is_some());
+        self.is_over(&trial, standard)
+            .then(|| self.judge(standard, true))
+    }
+
+    /// The trial as far as it got; `None` when it has measured nothing.
+    pub(super) fn so_far(&self, standard: &Standard) -> Option<Trial> {
+        (!self.bins.is_empty()).then(|| self.judge(standard, true))
+    }
+
+    /// Little's law: a run lasts as long as the workers are many and the throughput is small.
+    fn note_run_length(&mut self, now: Counts) {
+        let ended = |counts: Counts| counts.succeeded.saturating_add(counts.failed);
+        let runs = ended(now).saturating_sub(ended(self.first)) as f64;
+        let seconds = now.seconds - self.first.seconds;
+        if runs > 0.0 && runs >= now.active.min(20.0) {
+            self.run_seconds = Some(now.active.max(1.0) * seconds / runs);
+        }
+    }
+
+    fn settled(&mut self, now: Counts, unit: Unit) -> bool {
+        let elapsed = now.seconds - self.first.seconds;
+        let run_seconds = self.run_seconds.unwrap_or(0.0);
+        if self.reached.is_none() {
+            let (close, patience) = match unit {
+                Unit::Workers => (
+                    (now.active - self.level).abs() <= (1.0 - REACHED_RATIO) * self.level + 0.5,
+                    REACH_SECONDS + (3.0 * run_seconds).min(SHORTEST_RUNS_SECONDS),
+                ),
+                Unit::RunsPerSecond => (
+                    self.plan.calm_seconds <= 0.0
+                        || now.active <= CALM * self.level * self.plan.calm_seconds + 10.0,
+                    DRAIN_SECONDS,
+                ),
+            };
+            if !close && elapsed < patience {
+                return false;
+            }
+            self.reached = Some(now.seconds);
+        }
+        let since = now.seconds - self.reached.unwrap_or(now.seconds);
+        let wait = match self.run_seconds {
+            Some(seconds) => (SETTLE_RUNS * seconds).clamp(SETTLE_SECONDS.0, SETTLE_SECONDS.1),
+            // Nothing has ended yet.
+            None => SETTLE_SECONDS.1,
+        };
+        since >= wait
+    }
+
+    /// Files the service times of the bin that has just ended.
+    fn close_slice(&mut self) {
+        let Some(times) = self.current.take() else {
+            return;
+        };
+        match self.slices.last_mut() {
+            Some(last) if last.bins < self.bins_per_slice => {
+                last.bins += 1;
+                add(&mut last.times, &times);
+            }
+            _ => self.slices.push(Slice { bins: 1, times }),
+        }
+        if self.slices.len() > SLICES {
+            self.bins_per_slice *= 2;
+            let mut halved: Vec<Slice> = Vec::with_capacity(SLICES);
+            for slice in self.slices.drain(..) {
+                match halved.last_mut() {
+                    Some(last) if last.bins + slice.bins <= self.bins_per_slice => {
+                        last.bins += slice.bins;
+                        add(&mut last.times, &slice.times);
+                    }
+                    _ => halved.push(slice),
+                }
+            }
+            self.slices = halved;
+        }
+    }
+
+    fn is_over(&self, trial: &Trial, standard: &Standard) -> bool {
+        let seconds: f64 = self.bins.iter().map(|bin| bin.seconds).sum();
+        if seconds >= ABORT_SECONDS && Self::is_hopeless(trial, standard) {
+            return true;
+        }
+        let runs_seconds = self.run_seconds.map_or(0.0, |seconds| {
+            (SHORTEST_RUNS * seconds).min(SHORTEST_RUNS_SECONDS)
+        });
+        let shortest = self.plan.shortest_seconds.max(runs_seconds);
+        if trial.runs < FEWEST_RUNS && seconds < SHORTEST_RUNS_SECONDS {
+            return false;
+        }
+        if seconds < shortest {
+            return false;
+        }
+        if seconds >= self.plan.longest_seconds.max(shortest) {
+            return true;
+        }
+        // Looking again and again until the interval happens to be narrow makes it too narrow.
+        if !self.is_time_to_judge(seconds, shortest) {
+            return false;
+        }
+        let precise = trial.runs_per_second.half()
+            <= self.plan.precision_ratio * trial.runs_per_second.mean
+            || trial.runs_per_second.low > self.plan.enough_per_second;
+        let clear = |ratio: &Ratio, allowed: f64| {
+            ratio.low > allowed || ratio.high <= allowed || self.plan.length == Length::Short
+        };
+        let failures_clear = clear(&trial.failures, standard.tolerance_ratio);
+        let slower_clear = match (&standard.latency, trial.service_times) {
+            (Some(rule), Some(times)) => times
+                .slower
+                .is_none_or(|slower| clear(&slower, rule.allowed_ratio)),
+            _ => true,
+        };
+        precise && failures_clear && slower_clear
+    }
+
+    /// Precision is judged after the shortest time and whenever half of it has passed again.
+    fn is_time_to_judge(&self, seconds: f64, shortest: f64) -> bool {
+        let looks = |seconds: f64| (2.0 * seconds / shortest).floor();
+        let last = self.bins.last().map_or(0.0, |bin| bin.seconds);
+        looks(seconds) > looks(seconds - last)
+    }
+
+    /// Whether more of the same would be a waste of time.
+    fn is_hopeless(trial: &Trial, standard: &Standard) -> bool {
+        let nothing = trial.failed == trial.runs && trial.failed >= ENOUGH_FAILURES;
+        let clearly = |hits: u64, samples: u64, allowed: f64| {
+            samples >= ENOUGH_SAMPLES
+                && wilson_lower_at(Z_CLEAR, hits, samples) > (CLEARLY * allowed).min(1.0)
+        };
+        let failing = clearly(trial.failed, trial.runs, standard.tolerance_ratio);
+        let slow = match (&standard.latency, trial.service_times) {
+            (Some(rule), Some(times)) => times.slower.is_some_and(|slower| {
+                clearly(hits(slower, times.count), times.count, rule.allowed_ratio)
+            }),
+            _ => false,
+        };
+        let behind = trial.flaws.iter().any(|flaw| match flaw {
+            Flaw::FallsBehind { runs_per_second } => *runs_per_second > FAR_BEHIND * trial.level,
+            _ => false,
+        });
+        nothing || failing || slow || behind
+    }
+
+    fn judge(&self, standard: &Standard, with_times: bool) -> Trial {
+        let rates = |bins: &[Bin], of: fn(&Bin) -> u64| -> Vec<f64> {
+            bins.iter()
+                .map(|bin| of(bin) as f64 / bin.seconds)
+                .collect()
+        };
+        let cut = warm_up(&rates(&self.bins, |bin| bin.succeeded));
+        let bins = self.bins.get(cut..).unwrap_or_default();
+        let seconds: f64 = bins.iter().map(|bin| bin.seconds).sum();
+        let cut_seconds: f64 = self.bins.iter().take(cut).map(|bin| bin.seconds).sum();
+        let total = |of: fn(&Bin) -> u64| bins.iter().map(of).sum::<u64>();
+        let settled = self.mark.map_or(0.0, |mark| mark.seconds)
+            - self.bins.iter().map(|bin| bin.seconds).sum::<f64>();
+        let interval = |rates: &[f64]| {
+            estimate(rates, seconds).map_or_else(Interval::default, |Estimate { mean, half }| {
+                // A quiet moment does not make a service steadier than it was all the time before.
+                let known = mean * (self.plan.variation / seconds).sqrt();
+                Interval::around(mean, half.max(known))
+            })
+        };
+        let successes = rates(bins, |bin| bin.succeeded);
+        let (succeeded, failed) = (total(|bin| bin.succeeded), total(|bin| bin.failed));
+        let mut trial = Trial {
+            level: self.level,
+            phase: self.plan.phase,
+            length: self.plan.length,
+            began_seconds: self.first.seconds,
+            warm_up_seconds: settled - self.first.seconds + cut_seconds,
+            measured_seconds: seconds,
+            active: bins.iter().map(|bin| bin.active).sum::<f64>() / bins.len().max(1) as f64,
+            runs_per_second: interval(&successes),
+            requests_per_second: interval(&rates(bins, |bin| bin.responses)),
+            runs: succeeded + failed,
+            failed,
+            failures: Ratio::of(failed, succeeded + failed),
+            service_times: with_times
+                .then(|| self.service_times(cut, standard))
+                .flatten(),
+            flaws: Vec::new(),
+        };
+        trial.flaws = flaws(&trial, &successes, bins, standard);
+        trial
+    }
+
+    fn service_times(&self, cut: usize, standard: &Standard) -> Option<ServiceTimes> {
+        let mut all: Option<Histogram<u64>> = None;
+        let mut place = 0;
+        for slice in &self.slices {
+            // A slice that is warm-up in part is left out, unless nothing else is left.
+            let begins = place;
+            place += slice.bins;
+            if begins < cut && place < self.bins.len() {
+                continue;
+            }
+            match &mut all {
+                Some(all) => add(all, &slice.times),
+                None => all = Some(slice.times.clone()),
+            }
+        }
+        let times = all.filter(|times| !times.is_empty())?;
+        let at = |quantile: f64| times.value_at_quantile(quantile) as f64 / 1e6;
+        let slower = standard.latency.as_ref().map(|rule| {
+            let limit = u64::try_from(rule.limit.as_micros()).unwrap_or(u64::MAX);
+            let within = times.count_between(0, limit);
+            Ratio::of(times.len() - within.min(times.len()), times.len())
+        });
+        Some(ServiceTimes {
+            count: times.len(),
+            p50_seconds: at(0.5),
+            p95_seconds: at(0.95),
+            p99_seconds: at(0.99),
+            slower,
+        })
+    }
+}
+
+fn add(to: &mut Histogram<u64>, times: &Histogram<u64>) {
+    // It grows by itself: only a fixed upper bound could refuse.
+    let added = to.add(times);
+    debug_assert!(added.is_ok(), "{added:?}");
+}
+
+/// Everything that speaks against the level of this trial.
+fn flaws(trial: &Trial, successes: &[f64], bins: &[Bin], standard: &Standard) -> Vec<Flaw> {
+    let mut flaws = Vec::new();
+    if trial.failed == trial.runs {
+        flaws.push(Flaw::NothingSucceeded);
+    } else if too_many(trial.failures, standard.tolerance_ratio, trial.length) {
+        flaws.push(Flaw::Failures);
+    }
+    if let (Some(rule), Some(times)) = (&standard.latency, trial.service_times)
+        && times
+            .slower
+            .is_some_and(|slower| too_many(slower, rule.allowed_ratio, trial.length))
+    {
+        flaws.push(Flaw::Latency);
+    }
+    if trial.measured_seconds >= TREND_SECONDS
+        && let Some(change_ratio) = trend(successes, STEADY_RATIO)
+    {
+        flaws.push(Flaw::Unsteady { change_ratio });
+    }
+    if trial.measured_seconds <= 0.0 {
+        return flaws;
+    }
+    match standard.unit {
+        Unit::Workers => {
+            if trial.active < REACHED_RATIO * trial.level - 0.5 {
+                flaws.push(Flaw::NotReached {
+                    level: trial.active,
+                });
+            }
+        }
+        Unit::RunsPerSecond => {
+            let started = bins.iter().map(|bin| bin.started).sum::<u64>() as f64;
+            let rate = started / trial.measured_seconds;
+            // Independent arrivals scatter by the root of their number.
+            let scatter = 3.0 * started.sqrt() / trial.measured_seconds;
+            if rate < REACHED_RATIO * trial.level - scatter {
+                flaws.push(Flaw::NotReached { level: rate });
+            }
+            let behind = (started - trial.runs as f64) / trial.measured_seconds;
+            let scatter = 2.0 * (2.0 * trial.runs as f64).sqrt() / trial.measured_seconds;
+            if behind > (BEHIND_RATIO * rate).max(scatter) {
+                flaws.push(Flaw::FallsBehind {
+                    runs_per_second: behind,
+                });
+            }
+        }
+    }
+    flaws
+}
+
+/// A short trial only knows what is certain; the longer ones have looked until it was, or go by what they saw.
+fn too_many(ratio: Ratio, allowed: f64, length: Length) -> bool {
+    ratio.ratio > allowed && (length > Length::Short || ratio.low > allowed)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a count again, from its share"
+)]
+fn hits(ratio: Ratio, samples: u64) -> u64 {
+    (ratio.ratio * samples as f64).round() as u64
+}
