@@ -5,7 +5,7 @@
 //! | [`http`] | HTTP/1.1 codec, transports, TLS, cookies, content encodings |
 //! | [`metrics`] | latency histograms, request names, snapshots |
 //! | [`engine`] | counters shared by the processes of a run |
-//! | [`sizing`] | when an autosizing run ends, and what it found |
+//! | [`sizing`] | when an autosizing run ends, what it found, and the search for the capacity |
 //! | [`monitor`] | CPU, memory, disk, network and sockets of the target and the generator |
 //! | [`verdict`] | what gave out first |
 //! | [`results`] | the document of a run, its formats and thresholds |

@@ -19,7 +19,6 @@ TIMES = ("total", "connect", "sock_connect", "sock_read")
 FOREIGN: dict[str, tuple[Any, str]] = {
     "request_class": (None, "a request class"),
     "response_class": (None, "a response class"),
-    "proxy": (None, "a proxy"),
     "middlewares": ((), "middlewares"),
     "auto_decompress": (True, "auto_decompress=False"),
     "json_serialize_bytes": (None, "json_serialize_bytes"),
@@ -92,6 +91,12 @@ def read_connector(connector: Any) -> Settings:
     from molotov import _connector
 
     return _connector.read(connector)
+
+
+def native_connector(connector: Any, settings: Settings, tls: Any) -> Any:
+    from molotov import _connector
+
+    return _connector.native(connector, settings, tls)
 
 
 def encoded(auth: Any) -> str | None:

@@ -16,6 +16,7 @@ __all__ = [
     "Awaitable",
     "Bridge",
     "ClientResponse",
+    "Connector",
     "CookieJar",
     "Driver",
     "Engine",
@@ -24,6 +25,7 @@ __all__ = [
     "RunState",
     "Session",
     "SizingController",
+    "SizingSearch",
     "SslConfig",
     "Worker",
 ]
@@ -51,6 +53,13 @@ class RunState:
     def interrupted(self) -> int: ...
     @property
     def workers(self) -> int: ...
+    @property
+    def parked(self) -> int: ...
+    @property
+    def allowed_workers(self) -> int | None: ...
+    @allowed_workers.setter
+    def allowed_workers(self, workers: int | None) -> None: ...
+    def may_run(self, worker: int) -> bool: ...
     @property
     def workers_started(self) -> int: ...
     @property
@@ -109,6 +118,22 @@ class SizingController:
     def finish(self, interrupted: bool = False) -> dict[str, Any]: ...
 
 @final
+class SizingSearch:
+    """Leads a run to how much the service takes."""
+
+    def __new__(
+        cls,
+        workers: int = 500,
+        tolerance: float = 5.0,
+        latency_rule: str | None = None,
+        ramp_up: float | None = None,
+        budget: float = 300.0,
+    ) -> SizingSearch: ...
+    def step(self, now: float, state: RunState, recorder: Recorder) -> tuple[int, str, bool]: ...
+    def findings(self) -> str: ...
+    def headline(self) -> str: ...
+
+@final
 class Engine:
     """The runtime behind an event loop."""
 
@@ -164,6 +189,7 @@ class Plan:
     def native(self) -> bool: ...
     def worker(self, worker_id: int) -> Worker: ...
     def stop(self) -> None: ...
+    def wake(self) -> None: ...
     def cancel(self) -> None: ...
 
 @final
@@ -234,6 +260,27 @@ class Awaitable:
     def _drain(self) -> Awaitable: ...
     def _fail(self, error: BaseException) -> None: ...
 
+@final
+class Connector:
+    """Connections with common settings and limits."""
+
+    def __new__(
+        cls,
+        *,
+        limit: int = 0,
+        limit_per_host: int = 0,
+        keepalive_timeout: float = 15.0,
+        ssl: SslConfig | None = None,
+        family: int = 0,
+        local: list[str] = [],
+        dns_memory: float | None = 10.0,
+        head_start: float | None = 0.25,
+        first_family: int = 1,
+        unix: str | None = None,
+        http2: str | None = None,
+    ) -> Connector: ...
+    def close(self) -> None: ...
+
 @disjoint_base
 class Session:
     """The native fast path of `molotov.session.ClientSession`."""
@@ -244,17 +291,14 @@ class Session:
         loop: AbstractEventLoop,
         *,
         headers: list[tuple[str, str]],
+        connector: Connector,
         auth: str | None = None,
         total: float | None = None,
         connect: float | None = None,
         sock_connect: float | None = None,
         sock_read: float | None = None,
-        ssl: SslConfig | None = None,
         jar: CookieJar | None = None,
         raise_for_status: bool = False,
-        limit: int = 0,
-        limit_per_host: int = 0,
-        keepalive_timeout: float = 15.0,
         recorder: Recorder | None = None,
         state: RunState | None = None,
     ) -> None: ...
@@ -281,9 +325,11 @@ class Session:
         ssl: SslConfig | None = None,
         chunks: AsyncIterator[bytes] | None = None,
         decompress: bool = True,
+        proxy: tuple[str, list[tuple[str, str]]] | None = None,
+        expect: bool = False,
     ) -> _Awaitable[ClientResponse]: ...
     def _set_headers(self, headers: list[tuple[str, str]]) -> None: ...
-    def _close_native(self) -> None: ...
+    def _close_native(self, connections: bool) -> None: ...
 
 @final
 class ClientResponse:
@@ -359,7 +405,7 @@ class CookieJar:
 
 @final
 class SslConfig:
-    """How a server's certificate is checked; None verifies with the system's authorities."""
+    """How TLS is spoken; None verifies with the system's authorities."""
 
     def __new__(
         cls,
@@ -369,5 +415,8 @@ class SslConfig:
         fingerprint: bytes | None = None,
         check_hostname: bool = True,
         minimum_version: str | None = None,
+        maximum_version: str | None = None,
+        protocols: list[bytes] | None = None,
+        identity: tuple[bytes, bytes] | None = None,
         server_hostname: str | None = None,
     ) -> SslConfig: ...

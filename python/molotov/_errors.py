@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
-__all__ = ["make", "reserve"]
+__all__ = ["make", "reserve", "show_ssl"]
 
 # Descriptors held back for the import of aiohttp: the first error may be that none is left.
 _RESERVED = 6
@@ -123,10 +123,51 @@ def _connect(details: dict[str, Any]) -> BaseException:
     text = details.get("detail") or details.get("strerror") or (os.strerror(number) if number else "")
     if number in _NO_SOCKET:
         text = os.strerror(number)
-    cause = OSError(number, text)
+    # What asyncio has for a peer that leaves in the middle of a handshake.
+    cause = ConnectionResetError() if details.get("reset") else OSError(number, text)
     made = aiohttp.ClientConnectorError(_key(details), cause)
     made.__cause__ = cause
     return made
+
+
+def _proxy(details: dict[str, Any]) -> BaseException:
+    import aiohttp
+
+    cause = _connect(details).__cause__
+    assert isinstance(cause, OSError)
+    made = aiohttp.ClientProxyConnectionError(_key(details), cause)
+    made.__cause__ = cause
+    return made
+
+
+def _proxy_refused(details: dict[str, Any]) -> BaseException:
+    import aiohttp
+    from multidict import CIMultiDict, CIMultiDictProxy
+
+    return aiohttp.ClientHttpProxyError(
+        _info(details),
+        (),
+        status=details["status"],
+        message=details.get("message", ""),
+        headers=CIMultiDictProxy(CIMultiDict(details.get("response_headers", ()))),
+    )
+
+
+def _unix(details: dict[str, Any]) -> BaseException:
+    from aiohttp.client_exceptions import UnixClientConnectorError
+
+    number = details.get("errno")
+    cause = OSError(number, os.strerror(number) if number else details.get("strerror", ""))
+    made = UnixClientConnectorError(details["path"], _key(details), cause)
+    made.__cause__ = cause
+    return made
+
+
+def show_ssl(error: BaseException, ssl: Any) -> None:
+    """Let a connector's error tell the `ssl` that the script passed with its request."""
+    key = getattr(error, "_conn_key", None)
+    if key is not None and hasattr(key, "_replace"):
+        error._conn_key = key._replace(ssl=ssl)  # type: ignore[attr-defined]
 
 
 def _tls(details: dict[str, Any]) -> BaseException:
@@ -303,6 +344,9 @@ def _too_many_redirects(details: dict[str, Any]) -> BaseException:
 _MAKERS: dict[str, Callable[[dict[str, Any]], BaseException]] = {
     "dns": _dns,
     "connect": _connect,
+    "proxy": _proxy,
+    "proxy_refused": _proxy_refused,
+    "unix": _unix,
     "tls_certificate": _tls_certificate,
     "tls": _tls,
     "fingerprint": _fingerprint,

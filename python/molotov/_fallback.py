@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from molotov.session import ClientSession
 
-__all__ = ["announce", "count", "environment_reason", "session_for"]
+__all__ = ["announce", "count", "session_for"]
 
 logger = logging.getLogger("molotov")
 _announced: set[tuple[str, str]] = set()
@@ -34,20 +34,6 @@ def count(owner: ClientSession, response: Any) -> None:
     for one in (*response.history, response):
         state.add("requests", 1)
         state.add(f"{one.status // 100}xx" if 100 <= one.status < 600 else "other", 1)
-
-
-def environment_reason() -> str | None:
-    """With trust_env: name what the environment asks for (a proxy, a netrc file), or None."""
-    import os
-    import urllib.request
-
-    proxies = {name: value for name, value in urllib.request.getproxies().items() if name != "no"}
-    if proxies:
-        return "a proxy from the environment"
-    netrc = os.environ.get("NETRC") or os.path.join(os.path.expanduser("~"), ".netrc")
-    if os.path.exists(netrc):
-        return "credentials from a netrc file"
-    return None
 
 
 def session_for(owner: ClientSession) -> Any:

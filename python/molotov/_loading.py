@@ -10,6 +10,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from types import ModuleType
 from typing import Any
 
+from molotov import _ssl
 from molotov._options import DEFAULT_SCENARIO
 from molotov.util import printable_error, skip_own_frames
 
@@ -46,6 +47,7 @@ def load_scenario(name: str) -> None:
     The file's directory goes to the front of ``sys.path``, so that it can import its neighbours. What an
     existing file raises is passed on; raises :class:`LoadError` when there is nothing to import.
     """
+    _ssl.watch()
     if os.path.isdir(name):
         raise LoadError(f"Cannot import {name!r}")
     if os.path.exists(name):
@@ -75,6 +77,7 @@ def _is_missing(name: str, error: Exception) -> bool:
 
 def load_extensions(names: list[str], say: Callable[[str], None] | None) -> None:
     """Import extensions, files or modules; ``say`` gets a line for each. Raises :class:`LoadError`."""
+    _ssl.watch()
     for name in names:
         if say is not None:
             say(f"Loading extension {name!r}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,6 +37,7 @@ _DEFAULTS: dict[str, Any] = {
     "verbose": 0,
     "console_update": 0.2,
     "sizing_tolerance": 5.0,
+    "sizing_budget": 300.0,
     "statsd_address": "udp://localhost:8125",
 }
 
@@ -72,9 +74,19 @@ def _columns() -> int:
         return 80
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that takes `--http2` alone, too, and never the scenario behind it for its value."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        words = sys.argv[1:] if args is None else args
+        return super().parse_known_args(
+            ["--http2=alpn" if word == "--http2" else word for word in words], namespace
+        )
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser; every destination is also an option name of molotov.json."""
-    parser = argparse.ArgumentParser(prog="molotov", description="Load test.", formatter_class=_HelpFormatter)
+    parser = _Parser(prog="molotov", description="Load test.", formatter_class=_HelpFormatter)
     add = parser.add_argument
     add(
         "scenario",
@@ -116,6 +128,19 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="RULE",
         help="also end --sizing when this breaks, e.g. 'p95<500ms'",
     )
+    add(
+        "--sizing-budget",
+        type=duration,
+        default=300.0,
+        metavar="SECONDS",
+        help="time of --sizing for the search after the ramp, and for confirming what it found",
+    )
+    add(
+        "--no-sizing-confirm",
+        action="store_true",
+        default=False,
+        help="end --sizing with its ramp: where something gives out, not what can be sustained",
+    )
     add("--delay", type=duration, default=0.0, metavar="SECONDS", help="pause of a worker after each run")
     add(
         "--console-update",
@@ -147,6 +172,13 @@ def make_parser() -> argparse.ArgumentParser:
     add("-c", "--console", action="store_true", default=False, help="plain lines, no live status")
     add("--statsd", action="store_true", default=False, help="send metrics to statsd")
     add("--statsd-address", default="udp://localhost:8125", metavar="URL", help="address of statsd")
+    add(
+        "--http2",
+        choices=["alpn", "prior-knowledge"],
+        default=None,
+        metavar="HOW",
+        help="speak HTTP/2 with TLS servers that choose it, or (--http2=prior-knowledge) without TLS as well",
+    )
     add("--uvloop", action="store_true", default=False, help="use uvloop as the event loop")
     add(
         "--use-extension",

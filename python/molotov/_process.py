@@ -6,6 +6,7 @@ The runner makes one in its own process, or one in each forked child (``-p``).
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -53,6 +54,8 @@ class Process:
         self.on_tick: Callable[[], None] | None = None
         self._workers: dict[int, Worker] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        # Workers that a sizing run has not asked for yet, in their order.
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._sleeps_ended = False
         self._progress_left = _PROGRESS_PER_TICK
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -157,6 +160,21 @@ class Process:
         self._sleeps_ended = True
         self.plan.stop()
         util.cancellable_sleep.cancel_all()
+        self._admit()
+
+    async def admit(self, wid: int) -> None:
+        """Wait until that many workers are allowed, or the run is stopped."""
+        if not self.state.may_run(wid) and not util.is_stopped():
+            turn = self.loop.create_future()
+            self._waiting.append((wid, turn))
+            await turn
+
+    def _admit(self) -> None:
+        stopped = util.is_stopped()
+        while self._waiting and (stopped or self.state.may_run(self._waiting[0][0])):
+            _, turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
 
     def _cancel_soon(self) -> None:
         util.stop()
@@ -230,7 +248,9 @@ class Process:
         await self._end_background_tasks()
 
     def _start_workers(self, workers: int) -> None:
-        interval = option(self.args, "ramp_up") / workers if workers else 0.0
+        # A search decides itself when the next one starts.
+        searched = self.state.allowed_workers is not None
+        interval = option(self.args, "ramp_up") / workers if workers and not searched else 0.0
         for wid in range(workers):
             worker = Worker(
                 wid, None, self.console, self.args, self.statsd, wid * interval, self.loop, process=self
@@ -257,6 +277,8 @@ class Process:
             util.stop()
         if self.on_tick is not None:
             self.on_tick()
+        self._admit()
+        self.plan.wake()
         due = now + _TICK_SECONDS
         self._timers["tick"] = self.loop.call_at(due, self._tick, due)
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from molotov import _body, _errors, _redirect, _ssl, _tracing
+from molotov import _body, _errors, _proxy, _redirect, _ssl, _tracing
 from molotov._arguments import seconds
-from molotov._headers import pairs
 
 if TYPE_CHECKING:
     from molotov.session import ClientSession
@@ -20,8 +19,6 @@ __all__ = ["perform"]
 
 #: Arguments of a single request that only aiohttp itself can honour, with the reason that is logged.
 _FOREIGN = {
-    "proxy": "a proxy",
-    "expect100": "Expect: 100-continue",
     "middlewares": "middlewares",
     "upload_tracker": "an upload tracker",
     "max_line_size": "max_line_size",
@@ -71,11 +68,19 @@ def _foreign(session: ClientSession, method: str, url: Any, call: dict[str, Any]
         return "read_until_eof=False"
     if method.upper() == "CONNECT":
         return "the CONNECT method"
-    if any(name.lower() == "expect" for name, _ in pairs(call["headers"])):
-        return "Expect: 100-continue"
-    if str(url).lower().startswith(("ws:", "wss:", "tcp:")):
+    if str(url).lower().startswith(("ws:", "wss:", "tcp:", "unix:")):
         return "a websocket URL"
-    return None
+    return _foreign_proxy(session, call)
+
+
+def _foreign_proxy(session: ClientSession, call: dict[str, Any]) -> str | None:
+    proxy = session._default_proxy if call["proxy"] is None else call["proxy"]
+    if proxy is None:
+        return None
+    if session._settings.unix is not None:
+        return "a proxy behind a local socket"
+    scheme = _proxy.parse(proxy).scheme
+    return None if scheme in _proxy.NATIVE_SCHEMES else f"a {scheme or 'proxy without a'} proxy"
 
 
 async def _by_aiohttp(
@@ -114,6 +119,8 @@ class _Request:
         self.method = method
         self.call = call
         self.tls = tls
+        #: What the call itself said: connection errors show it.
+        self.tls_given = _ssl.merge(call["ssl"], call["verify_ssl"], call["ssl_context"], call["fingerprint"])
         self.settings = settings
         self.cookies = call["cookies"]
         self.auth = call["auth"]
@@ -122,6 +129,12 @@ class _Request:
         self.headers = _merged_headers(session, call["headers"])
         self.url = self._parse(str_or_url)
         self.skip_headers = _skipped(session, call["skip_auto_headers"])
+        self.proxy = session._default_proxy if call["proxy"] is None else call["proxy"]
+        self.proxy_auth = session._default_proxy_auth if call["proxy_auth"] is None else call["proxy_auth"]
+        self.proxy_headers = None
+        if self.proxy is not None:
+            self.proxy = _proxy.parse(self.proxy)
+            self.proxy_headers = _merged_headers(session, call["proxy_headers"])
         timeout = call["timeout"] if "timeout" in call else session._timeout_given
         if type(timeout).__name__ == "_SENTINEL":
             timeout = session._timeout_given
@@ -177,6 +190,7 @@ class _Request:
         request.tracer = tracer
         if tracer is not None and tracer.listening:
             await tracer.send_event("sending_request", request=request)
+        proxy = _proxy.way(request)
         self._finish_headers(request)
         body, chunks = _body.outgoing(request)
         total = None
@@ -184,18 +198,24 @@ class _Request:
             total = self.deadline - self.session._loop.time()
             if total <= 0:
                 raise _errors.make("timeout_total", url=request.url)
-        response = await self.session._exchange(
-            request.method,
-            str(request.url),
-            list(request.headers.items()),
-            body,
-            total=total,
-            connect=self.connect,
-            sock_connect=self.sock_connect,
-            sock_read=self.sock_read,
-            ssl=self.settings,
-            chunks=chunks,
-        )
+        try:
+            response = await self.session._exchange(
+                request.method,
+                str(request.url),
+                list(request.headers.items()),
+                body,
+                total=total,
+                connect=self.connect,
+                sock_connect=self.sock_connect,
+                sock_read=self.sock_read,
+                ssl=self.settings,
+                chunks=chunks,
+                proxy=proxy,
+                expect=request._continue is not None,
+            )
+        except Exception as error:
+            _errors.show_ssl(error, self.tls_given)
+            raise
         response.request = request
         response._real_url = request.original_url
         received = response.headers.getall("Set-Cookie", ())
@@ -221,6 +241,13 @@ class _Request:
             extra = _request_cookies(self.session.cookie_jar, self.cookies, self.url)
             if extra:
                 cookies.load(extra)
+        proxy, proxy_auth = self.proxy, self.proxy_auth
+        if proxy is None and self.session._trust_env:
+            found = _proxy.from_environment(self.url)
+            if found is not None:
+                # As in aiohttp, the credentials of one hop's proxy are the next one's default.
+                proxy, self.proxy_auth = found
+                proxy_auth = self.proxy_auth
         return _tracing.logged_client_request()(
             self.method,
             self.url,
@@ -233,6 +260,10 @@ class _Request:
             version=_version(),
             compress=self.call["compress"],
             chunked=self.call["chunked"],
+            expect100=self.call["expect100"],
+            proxy=proxy,
+            proxy_auth=proxy_auth,
+            proxy_headers=self.proxy_headers,
             loop=self.session._loop,
             session=self.session,
             ssl=self.tls,
@@ -255,6 +286,8 @@ class _Request:
         # Unlike aiohttp, the session's credentials never follow a redirect to another origin.
         if session._default_auth and origin == self.first_origin:
             self.auth = session._default_auth
+        if self.auth is None and session._trust_env and self.url.host is not None:
+            self.auth = _proxy.netrc_credentials(self.url.host)
         return self.auth
 
     def _finish_headers(self, request: Any) -> None:

@@ -1,28 +1,46 @@
 """Turn aiohttp's `ssl=` values into the native TLS settings, and know which ones can't be turned.
 
-An SSLContext does not tell whether a client certificate, protocols or a directory of CAs were
-loaded into it. `watch()` notes those calls as they happen, so that such a context is served by
-aiohttp itself instead of silently losing its certificate.
+An SSLContext does not tell which client certificate, protocols, directory of CAs or default CAs were
+loaded into it. `watch()` notes those calls as they happen, so that such a context means natively what
+it means to OpenSSL, or is served by aiohttp itself.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import ssl as ssl_module
 import weakref
-from functools import wraps
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial, wraps
 from typing import Any
 
 __all__ = ["Unreadable", "merge", "read", "watch"]
 
+#: Calls with an effect that only OpenSSL can have.
 _UNREADABLE_CALLS = {
-    "load_cert_chain": "a client certificate",
-    "set_alpn_protocols": "ALPN protocols",
     "set_npn_protocols": "NPN protocols",
     "set_ciphers": "its own ciphers",
     "set_ecdh_curve": "its own curve",
     "load_dh_params": "its own DH parameters",
 }
-_noted: weakref.WeakKeyDictionary[ssl_module.SSLContext, str] = weakref.WeakKeyDictionary()
+#: Names of certificates in a directory that OpenSSL looks into (c_rehash).
+_HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")
+
+
+@dataclass
+class _Noted:
+    """What was loaded into a context besides what it tells itself."""
+
+    unreadable: str | None = None
+    system: bool = False
+    identity: tuple[bytes, bytes] | None = None
+    protocols: list[bytes] | None = None
+    directories: list[str] = field(default_factory=list)
+
+
+_notes: weakref.WeakKeyDictionary[ssl_module.SSLContext, _Noted] = weakref.WeakKeyDictionary()
 #: The objects that stand for one configuration keep one native counterpart: pools compare them.
 _read_contexts: weakref.WeakKeyDictionary[ssl_module.SSLContext, Any] = weakref.WeakKeyDictionary()
 
@@ -36,32 +54,90 @@ def watch() -> None:
     if getattr(ssl_module.SSLContext, "_molotov_watched", False):
         return
     for name, what in _UNREADABLE_CALLS.items():
-        original = getattr(ssl_module.SSLContext, name, None)
-        if original is not None:
-            setattr(ssl_module.SSLContext, name, _noting(original, what))
-    locations = ssl_module.SSLContext.load_verify_locations
-
-    @wraps(locations)
-    def load_verify_locations(
-        self: ssl_module.SSLContext, cafile: Any = None, capath: Any = None, cadata: Any = None
-    ) -> None:
-        locations(self, cafile, capath, cadata)
-        _read_contexts.pop(self, None)
-        if capath is not None:
-            _noted[self] = "a directory of certificates"
-
-    ssl_module.SSLContext.load_verify_locations = load_verify_locations  # type: ignore[method-assign]
+        _follow(name, partial(_note_unreadable, what))
+    _follow("load_cert_chain", _note_identity)
+    _follow("set_alpn_protocols", _note_protocols)
+    _follow("load_verify_locations", _note_locations)
+    for name in ("load_default_certs", "set_default_verify_paths"):
+        _follow(name, _note_system)
+    _follow_creation()
     ssl_module.SSLContext._molotov_watched = True  # type: ignore[attr-defined]
 
 
-def _noting(original: Any, what: str) -> Any:
+def _follow(name: str, note: Callable[[_Noted, dict[str, Any]], None]) -> None:
+    """Let `note` see the arguments of every call of a method that did not fail."""
+    original = getattr(ssl_module.SSLContext, name, None)
+    if original is None:
+        return
+    names = _ARGUMENTS.get(name, ())
+
     @wraps(original)
     def noting(self: ssl_module.SSLContext, *arguments: Any, **named: Any) -> Any:
         done = original(self, *arguments, **named)
-        _noted[self] = what
+        noted = _notes.setdefault(self, _Noted())
+        note(noted, {**dict(zip(names, arguments, strict=False)), **named})
+        _read_contexts.pop(self, None)
         return done
 
-    return noting
+    setattr(ssl_module.SSLContext, name, noting)
+
+
+def _follow_creation() -> None:
+    """Note new contexts: one that nothing was loaded into trusts nobody."""
+    original = ssl_module.SSLContext.__new__
+
+    def new(cls: type[ssl_module.SSLContext], *arguments: Any, **named: Any) -> ssl_module.SSLContext:
+        made: ssl_module.SSLContext = original(cls, *arguments, **named)
+        _notes[made] = _Noted()
+        return made
+
+    ssl_module.SSLContext.__new__ = new  # type: ignore[method-assign,assignment]
+
+
+_ARGUMENTS = {
+    "load_cert_chain": ("certfile", "keyfile", "password"),
+    "set_alpn_protocols": ("alpn_protocols",),
+    "load_verify_locations": ("cafile", "capath", "cadata"),
+}
+
+
+def _note_unreadable(what: str, noted: _Noted, arguments: dict[str, Any]) -> None:
+    noted.unreadable = what
+
+
+def _note_system(noted: _Noted, arguments: dict[str, Any]) -> None:
+    noted.system = True
+
+
+def _note_identity(noted: _Noted, arguments: dict[str, Any]) -> None:
+    certificates = _content(arguments["certfile"])
+    keyfile = arguments.get("keyfile")
+    key = certificates if keyfile is None else _content(keyfile)
+    if noted.identity is not None or certificates is None or key is None or b"ENCRYPTED" in key:
+        # Several certificates, of which OpenSSL chooses; a pipe that can be read once; a password.
+        noted.unreadable = "a client certificate"
+        return
+    noted.identity = (certificates, key)
+
+
+def _content(path: Any) -> bytes | None:
+    try:
+        if not os.path.isfile(path):
+            return None
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return None
+
+
+def _note_protocols(noted: _Noted, arguments: dict[str, Any]) -> None:
+    noted.protocols = [bytes(name, "ascii") for name in arguments["alpn_protocols"]]
+
+
+def _note_locations(noted: _Noted, arguments: dict[str, Any]) -> None:
+    directory = arguments.get("capath")
+    if directory is not None:
+        noted.directories.append(os.fsdecode(directory))
 
 
 def merge(ssl: Any, verify_ssl: Any = None, ssl_context: Any = None, fingerprint: Any = None) -> Any:
@@ -116,33 +192,57 @@ def read(ssl: Any, server_hostname: str | None = None) -> Any:
 def _read_context(context: ssl_module.SSLContext, server_hostname: str | None) -> Any:
     from molotov import _core
 
-    note = _noted.get(context)
-    if note is None:
-        note = _unusual(context)
-    if note is not None:
-        raise Unreadable(f"an SSLContext with {note}")
-    state = (context.verify_mode, context.check_hostname, context.minimum_version, server_hostname)
+    noted = _notes.get(context) or _Noted()
+    unusual = noted.unreadable or _unusual(context, noted)
+    if unusual is not None:
+        raise Unreadable(f"an SSLContext with {unusual}")
+    state = (
+        context.verify_mode,
+        context.check_hostname,
+        context.minimum_version,
+        context.maximum_version,
+        server_hostname,
+    )
     known = _read_contexts.get(context)
     if known is not None and known[0] == state:
         return known[1]
-    certificates = context.get_ca_certs(binary_form=True)
+    settings: dict[str, Any] = {
+        "minimum_version": _version(context.minimum_version),
+        "maximum_version": _version(context.maximum_version),
+        "protocols": noted.protocols,
+        "identity": noted.identity,
+        "server_hostname": server_hostname,
+    }
     if context.verify_mode == ssl_module.CERT_NONE:
-        config = _core.SslConfig(verify="none", check_hostname=False, server_hostname=server_hostname)
+        settings.update(verify="none", check_hostname=False)
     else:
-        pem = "".join(map(ssl_module.DER_cert_to_PEM_cert, certificates)).encode()
-        config = _core.SslConfig(
-            verify="ca" if pem else "system",
-            ca_pem=pem or None,
-            check_hostname=context.check_hostname,
-            minimum_version=_version(context.minimum_version),
-            server_hostname=server_hostname,
-        )
+        settings.update(_authorities(context, noted), check_hostname=context.check_hostname)
+    try:
+        config = _core.SslConfig(**settings)
+    except ValueError as error:
+        # A key of a kind that OpenSSL knows and rustls does not.
+        raise Unreadable(f"an SSLContext with a client certificate ({error})") from error
     _read_contexts[context] = (state, config)
     return config
 
 
-def _unusual(context: ssl_module.SSLContext) -> str | None:
+def _authorities(context: ssl_module.SSLContext, noted: _Noted) -> dict[str, Any]:
+    """Give whom a context trusts; a context made before watch() began counts as one with the defaults."""
+    certificates = context.get_ca_certs(binary_form=True)
+    pem = "".join(map(ssl_module.DER_cert_to_PEM_cert, certificates)).encode()
+    for directory in noted.directories:
+        for name in sorted(os.listdir(directory)):
+            if _HASHED.fullmatch(name):
+                pem += _content(os.path.join(directory, name)) or b""
+    if noted.system or (not pem and context not in _notes):
+        return {"verify": "system", "ca_pem": pem or None}
+    return {"verify": "ca", "ca_pem": pem}
+
+
+def _unusual(context: ssl_module.SSLContext, noted: _Noted) -> str | None:
     """Name what in a context the native TLS could not honour, or None."""
+    from molotov._connector import http2
+
     versions = ssl_module.TLSVersion
     flags = context.verify_flags & ~(
         ssl_module.VERIFY_X509_TRUSTED_FIRST
@@ -157,12 +257,17 @@ def _unusual(context: ssl_module.SSLContext) -> str | None:
         return "verify flags"
     if context.sni_callback is not None:
         return "an SNI callback"
-    if context.maximum_version not in (versions.MAXIMUM_SUPPORTED, versions.TLSv1_3):
-        return "a highest TLS version"
+    if context.maximum_version not in (versions.MAXIMUM_SUPPORTED, versions.TLSv1_2, versions.TLSv1_3):
+        return "TLS versions below 1.2"
+    if noted.protocols is not None and b"h2" in noted.protocols and http2() is None:
+        return "the ALPN protocol h2"
     if context.minimum_version not in (versions.MINIMUM_SUPPORTED, versions.TLSv1_2, versions.TLSv1_3):
         return "TLS versions below 1.2"
     return None
 
 
-def _version(minimum: ssl_module.TLSVersion) -> str | None:
-    return "1.3" if minimum == ssl_module.TLSVersion.TLSv1_3 else None
+_VERSIONS = {ssl_module.TLSVersion.TLSv1_2: "1.2", ssl_module.TLSVersion.TLSv1_3: "1.3"}
+
+
+def _version(version: ssl_module.TLSVersion) -> str | None:
+    return _VERSIONS.get(version)

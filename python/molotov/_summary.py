@@ -49,6 +49,8 @@ def summary_lines(runner: Runner) -> list[str]:
     lines = []
     if state.started == 0:
         return list(runner.casualties)
+    if runner.sizing is not None:
+        lines += [*runner.sizing.lines(), ""]
     statuses = {name: count for name, count in state.statuses.items() if count}
     if statuses:
         shown = "  ".join(f"{name}: {count}" for name, count in statuses.items())
@@ -69,7 +71,7 @@ def summary_lines(runner: Runner) -> list[str]:
         if lines:
             lines.append("")
         lines += table.strip("\n").split("\n")
-    return ["", *lines] if lines else []
+    return ["", *lines] if any(lines) else []
 
 
 def _width() -> int | None:

@@ -11,15 +11,22 @@ __all__ = ["start"]
 _running: set[asyncio.Task[None]] = set()
 
 
-def start(request: Any, chunks: AsyncIterator[bytes], chunked: bool) -> None:
-    """Feed `chunks` to `request` in a task; framed as HTTP/1.1 chunks when `chunked` (RFC 9112, 7.1)."""
-    task = asyncio.ensure_future(_feed(request, chunks, chunked))
+def start(request: Any, chunks: AsyncIterator[bytes], chunked: bool, expect: bool = False) -> None:
+    """Feed `chunks` to `request` in a task; framed as HTTP/1.1 chunks when `chunked` (RFC 9112, 7.1).
+
+    With `expect` the first chunk is taken from its source when the server has asked for the body.
+    """
+    task = asyncio.ensure_future(_feed(request, chunks, chunked, expect))
     _running.add(task)
     task.add_done_callback(_running.discard)
 
 
-async def _feed(request: Any, chunks: AsyncIterator[bytes], chunked: bool) -> None:
+async def _feed(request: Any, chunks: AsyncIterator[bytes], chunked: bool, expect: bool) -> None:
     try:
+        if expect:
+            await request._drain()
+            if request.done():
+                return
         async for chunk in chunks:
             if request.done():
                 return

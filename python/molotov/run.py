@@ -75,6 +75,9 @@ def _main(args: Any, explicit: set[str]) -> int:
         note = untangle_extensions(args)
         if note:
             print(note, file=sys.stderr)
+    if option(args, "http2"):
+        # Every process and every session, the script's own ones included, looks there.
+        os.environ["MOLOTOV_HTTP2"] = option(args, "http2")
     if option(args, "uvloop"):
         if PYPY:
             _end("You can't use uvloop with PyPy", 0)
@@ -83,7 +86,10 @@ def _main(args: Any, explicit: set[str]) -> int:
         except ImportError:
             _end("You need to install uvloop when using --uvloop", 0)
     if option(args, "sizing"):
-        if option(args, "ramp_up") == 0.0:
+        from molotov._sizing import is_confirmed
+
+        # A search that is free to choose its ramp needs less time than that.
+        if option(args, "ramp_up") == 0.0 and not is_confirmed(args):
             args.ramp_up = _DEFAULT_SIZING_RAMP_UP_SECONDS
         if option(args, "workers") == 1:
             args.workers = _DEFAULT_SIZING_WORKERS

@@ -63,9 +63,9 @@ class Runner:
         # Scripts ask for the current loop in global_setup.
         asyncio.set_event_loop(loop)
         if option(args, "sizing"):
-            from molotov._sizing import Sizing
+            from molotov._sizing import sizing_for
 
-            self.sizing = Sizing(args, self.state, self.recorder, self.processes)
+            self.sizing = sizing_for(args, self.state, self.recorder, self.processes)
         if option(args, "quiet"):
             self.console.silence()
 
@@ -191,7 +191,7 @@ class Runner:
         return {
             "OK": state.succeeded,
             "FAILED": state.failed,
-            "WORKER": state.workers,
+            "WORKER": state.workers - state.parked,
             "PROCESS": self.processes,
             "REQUESTS": state.requests,
         }

@@ -21,6 +21,7 @@ from molotov._arguments import (
     FOREIGN,
     HARMLESS,
     encoded,
+    native_connector,
     parse_base_url,
     read_connector,
     seconds,
@@ -101,6 +102,8 @@ class ClientSession(SessionAttributes, _core.Session):
         self._json_serialize = json_serialize
         self._raise_for_status = raise_for_status
         self._trust_env = trust_env
+        self._default_proxy = proxy
+        self._default_proxy_auth = proxy_auth
         self._requote_redirect_url = requote_redirect_url
         self._version = version
         self._auto_decompress = foreign.get("auto_decompress", True)
@@ -140,7 +143,7 @@ class ClientSession(SessionAttributes, _core.Session):
         self._settings = read_connector(connector)
         if connector is None and _limit is not None:
             self._settings.limit = _limit
-        self._foreign_reason = self._only_aiohttp(proxy)
+        self._foreign_reason = self._only_aiohttp()
         tls = None
         if self._foreign_reason is None:
             try:
@@ -160,12 +163,9 @@ class ClientSession(SessionAttributes, _core.Session):
             connect=connect,
             sock_connect=sock_connect,
             sock_read=sock_read,
-            ssl=tls,
+            connector=native_connector(connector, self._settings, tls),
             jar=self._native_jar,
             raise_for_status=raise_for_status is True,
-            limit=self._settings.limit,
-            limit_per_host=self._settings.limit_per_host,
-            keepalive_timeout=self._settings.keepalive_timeout,
             recorder=recorder,
             state=state,
         )
@@ -183,7 +183,7 @@ class ClientSession(SessionAttributes, _core.Session):
     _source_traceback: Any = None
     _closed = True
 
-    def _only_aiohttp(self, proxy: Any) -> str | None:
+    def _only_aiohttp(self) -> str | None:
         """Name the reason why the whole session has to be aiohttp's own, or None."""
         if self._settings.reason is not None:
             return self._settings.reason
@@ -200,10 +200,6 @@ class ClientSession(SessionAttributes, _core.Session):
             return "trace_configs"
         if tuple(self._version) != (1, 1):
             return f"HTTP/{self._version[0]}.{self._version[1]}"
-        if self._trust_env:
-            from molotov import _fallback
-
-            return _fallback.environment_reason()
         return None
 
     def _needs_python(self, auth: Any) -> bool:
@@ -216,11 +212,20 @@ class ClientSession(SessionAttributes, _core.Session):
             or self._raise_for_status not in (True, False, None)
             or not self._requote_redirect_url
             or self._settings.force_close
+            or self._default_proxy is not None
+            or self._environment_matters()
             or (self._cookie_jar is not None and type(self._cookie_jar).__name__ != "DummyCookieJar")
             or (auth is not None and encoded(auth) is None)
             or not plain(self._header_pairs)
             or (self._tracer is not None and self._tracer.active)
         )
+
+    def _environment_matters(self) -> bool:
+        if not self._trust_env:
+            return False
+        from molotov import _proxy
+
+        return _proxy.environment_matters()
 
     def _add_cookies(self, cookies: Any) -> None:
         from molotov import _cookies
@@ -297,7 +302,7 @@ class ClientSession(SessionAttributes, _core.Session):
         if self._closed:
             return
         self._closed = True
-        self._close_native()
+        self._close_native(self._owns_connections())
         made, self._aiohttp_session = self._aiohttp_session, None
         if made is not None:
             await made.close()
@@ -305,10 +310,13 @@ class ClientSession(SessionAttributes, _core.Session):
         if connector is not None and (self._connector_owner or self._connector_is_ours):
             await connector.close()
 
+    def _owns_connections(self) -> bool:
+        return self._connector is None or self._connector_owner or self._connector_is_ours
+
     def detach(self) -> None:
         """Give the connector up without closing it; the session counts as closed."""
         self._closed = True
-        self._close_native()
+        self._close_native(self._connector is None or self._connector_is_ours)
         if self._aiohttp_session is not None:
             self._aiohttp_session.detach()
         self._connector = None

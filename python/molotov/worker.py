@@ -97,6 +97,7 @@ class Worker:
         await asyncio.sleep(0)
         if self.delay > 0.0 and not is_stopped():
             await cancellable_sleep(self.delay)
+        await self._process.admit(self.wid)
         state = self._process.state
         if is_stopped() or state.stopped or state.reached:
             return

@@ -38,7 +38,7 @@ pub enum Error {
     OnlyGrows(String),
 }
 
-/// The counters of one process. Two cache lines, never shared with another process's counters.
+/// The counters of one process. Three cache lines, never shared with another process's counters.
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub struct Slot {
@@ -52,6 +52,8 @@ pub struct Slot {
     pub interrupted: AtomicU64,
     /// Workers running now.
     pub workers: AtomicI64,
+    /// Those of them that pause because the run is to have fewer.
+    pub parked: AtomicI64,
     /// Workers ever started.
     pub workers_started: AtomicU64,
     /// HTTP responses read to their end.
@@ -121,6 +123,8 @@ impl Slot {
 struct Flags {
     stopped: AtomicBool,
     reached: AtomicBool,
+    /// One more than the workers allowed to run, so that fresh memory (0) allows all.
+    allowed: AtomicU64,
 }
 
 /// The counters and flags of a run. Made before `fork`; share it within a process with an `Arc`.
@@ -268,7 +272,39 @@ impl RunState {
         let lost = slot.started.load(Ordering::Relaxed).saturating_sub(ended);
         slot.interrupted.fetch_add(lost, Ordering::Relaxed);
         slot.workers.store(0, Ordering::Relaxed);
+        slot.parked.store(0, Ordering::Relaxed);
         Ok(lost)
+    }
+
+    /// How many workers may run at a time, over all processes; the others pause between two runs. `None` is all.
+    pub fn allowed_workers(&self) -> Option<u64> {
+        self.flags().allowed.load(Ordering::Acquire).checked_sub(1)
+    }
+
+    /// Sets what [`allowed_workers`](Self::allowed_workers) reads.
+    pub fn set_allowed_workers(&self, workers: Option<u64>) {
+        let allowed = workers.map_or(0, |workers| workers.saturating_add(1));
+        self.flags().allowed.store(allowed, Ordering::Release);
+    }
+
+    /// Whether that worker of this process may run. The processes take turns, so that each has its share of any number.
+    pub fn may_run(&self, worker: u64) -> bool {
+        let Some(allowed) = self.allowed_workers() else {
+            return true;
+        };
+        let (own, processes) = (self.own.load(Ordering::Relaxed), self.processes);
+        let place = worker
+            .saturating_mul(processes as u64)
+            .saturating_add(own as u64);
+        place < allowed
+    }
+
+    /// Workers that pause now, in all processes.
+    pub fn parked(&self) -> i64 {
+        self.slots()
+            .iter()
+            .map(|slot| slot.parked.load(Ordering::Relaxed))
+            .sum()
     }
 
     /// Whether the run is to stop, for whatever reason.
@@ -378,6 +414,25 @@ mod tests {
         assert_eq!(state.settle(1).unwrap(), 0);
         assert_eq!(state.sum("interrupted"), Some(3));
         assert_eq!(state.workers(), 0);
+    }
+
+    #[test]
+    fn processes_share_the_allowed_workers_evenly() {
+        let state = RunState::new(3).unwrap();
+        assert!(state.allowed_workers().is_none() && state.may_run(u64::MAX));
+        for allowed in [0, 1, 2, 3, 7, 300] {
+            state.set_allowed_workers(Some(allowed));
+            assert_eq!(state.allowed_workers(), Some(allowed));
+            let of = |process| {
+                state.attach(process).unwrap();
+                (0..200).filter(|worker| state.may_run(*worker)).count() as u64
+            };
+            let shares = [of(0), of(1), of(2)];
+            assert_eq!(shares.iter().sum::<u64>(), allowed, "{shares:?}");
+            assert!(shares[0] - shares[2] <= 1, "{shares:?}");
+        }
+        state.set_allowed_workers(None);
+        assert!(state.may_run(u64::MAX));
     }
 
     #[test]

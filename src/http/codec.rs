@@ -79,11 +79,17 @@ impl Span {
 
 /// What the session needs of a response head before anybody reads its headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts of one head"
+)]
 pub struct ResponseHead {
     /// The status code, 0 to 999.
     pub status: u16,
     /// 0 for HTTP/1.0, 1 for HTTP/1.1.
     pub minor_version: u8,
+    /// The head was translated from HTTP/2.
+    pub http2: bool,
     /// Bytes of the head with the empty line that ends it; the body starts there.
     pub head_len: usize,
     /// Where the body ends.
@@ -222,6 +228,7 @@ impl Facts {
             framing,
             keep_alive: asked && !self.close && framing != Framing::UntilClose,
             encoding: self.encoding,
+            http2: false,
             set_cookie: self.set_cookie,
             location: self.location,
             content_type: self.content_type,

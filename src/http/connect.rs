@@ -1,34 +1,30 @@
-//! From a host name to a connected socket.
+//! From an endpoint to a connected socket.
 //!
-//! Owns name resolution with its short memory, the race between the addresses of a host, and the TLS
-//! handshake. Which connections exist and when they are reused is the session's business.
+//! Owns the race between the addresses of a host, the way through a proxy or a local socket, and the steps of
+//! the TLS handshake. Which connections exist and when they are reused is the session's business.
 
 use std::{
-    collections::HashMap,
     io,
-    net::{IpAddr, SocketAddr, ToSocketAddrs},
-    sync::{Arc, Mutex, PoisonError},
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
 use rustls::pki_types::ServerName;
 use tokio::{
-    net::TcpStream,
+    net::{TcpSocket, TcpStream, UnixStream},
     task::JoinSet,
-    time::{Instant, timeout},
+    time::timeout,
 };
 
 use super::{
     error::{Error, TimeoutKind},
+    proxy::{self, Proxy},
+    resolve::{Family, Memory, Resolver},
     tls::{self, TlsSettings},
     transport::{TlsTransport, Transport},
 };
-
-/// How long an address is remembered; aiohttp's default.
-const REMEMBERED: Duration = Duration::from_secs(10);
-
-/// The head start of one address before the next is tried as well (RFC 8305 section 5).
-const HEAD_START: Duration = Duration::from_millis(250);
 
 /// Where a connection goes to. Requests to equal endpoints can share connections.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -41,158 +37,193 @@ pub struct Endpoint {
     pub tls: bool,
 }
 
-/// Bounds of the steps of [`connect`].
-#[derive(Debug, Clone, Copy, Default)]
-pub struct ConnectTimeouts {
-    /// TCP and TLS handshake together, name resolution not included. `None`: no bound.
+/// How a session's TCP connections are made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// Which addresses of a host may be used.
+    pub family: Family,
+    /// How long addresses are remembered.
+    pub memory: Memory,
+    /// The addresses to connect from: the first of the right family that can be bound. Empty: any.
+    pub local: Vec<SocketAddr>,
+    /// The head start of one address before the next is tried as well (RFC 8305 section 5). `None`: one
+    /// address after the other.
+    pub head_start: Option<Duration>,
+    /// How many addresses of the first family come before those of the families alternate; 0 leaves the
+    /// resolver's order (RFC 8305 section 4).
+    pub first_family: usize,
+}
+
+impl Default for Network {
+    /// aiohttp's defaults.
+    fn default() -> Self {
+        Self {
+            family: Family::default(),
+            memory: Memory::default(),
+            local: Vec::new(),
+            head_start: Some(Duration::from_millis(250)),
+            first_family: 1,
+        }
+    }
+}
+
+/// The way from here to an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub enum Route {
+    /// Straight to the endpoint.
+    #[default]
+    Direct,
+    /// To the socket at this path, whatever the endpoint; never TLS, as aiohttp has it.
+    Unix(PathBuf),
+    /// To a proxy; through a tunnel if the endpoint speaks TLS.
+    Proxy(Proxy),
+}
+
+/// Everything that [`connect`](Self::connect) depends on besides the endpoint.
+#[derive(Debug, Clone, Copy)]
+pub struct Dialer<'a> {
+    /// Who knows the addresses.
+    pub resolver: &'a Resolver,
+    /// How TCP connections are made.
+    pub network: &'a Network,
+    /// How TLS is spoken, with an https proxy too.
+    pub tls: &'a TlsSettings,
+    /// The way to the endpoint.
+    pub route: &'a Route,
+    /// Whether HTTP/2 is offered to TLS servers.
+    pub http2: bool,
+    /// Bound of TCP and TLS handshake together, name resolution not included. `None`: no bound.
     pub sock_connect: Option<Duration>,
 }
 
-/// Opens a connection to `endpoint`.
-///
-/// The future does everything on the caller's runtime, and may be dropped at any point.
-///
-/// # Errors
-/// [`Error::Dns`], [`Error::Connect`], [`Error::Tls`], [`Error::Fingerprint`], or [`Error::Timeout`] with
-/// [`TimeoutKind::SockConnect`].
-pub async fn connect(
-    endpoint: &Endpoint,
-    tls: &TlsSettings,
-    resolver: &Resolver,
-    timeouts: ConnectTimeouts,
-) -> Result<Transport, Error> {
-    let addresses = resolver.resolve(&endpoint.host, endpoint.port).await?;
-    let attempt = async {
-        let socket = open(endpoint, &addresses).await?;
-        // The codec writes whole messages; waiting for more only adds latency.
-        let _ = socket.set_nodelay(true);
-        if endpoint.tls {
-            handshake(endpoint, tls, socket).await
-        } else {
-            Ok(Transport::Plain(socket))
-        }
-    };
-    match timeouts.sock_connect {
-        None => attempt.await,
-        Some(limit) => timeout(limit, attempt)
-            .await
-            .unwrap_or(Err(Error::Timeout(TimeoutKind::SockConnect))),
-    }
-}
-
-/// Connects to the first address that answers, trying the next after a failure or a head start.
-async fn open(endpoint: &Endpoint, addresses: &[IpAddr]) -> Result<TcpStream, Error> {
-    if let [only] = addresses {
-        let address = SocketAddr::new(*only, endpoint.port);
-        return TcpStream::connect(address)
-            .await
-            .map_err(|error| refused(endpoint, vec![(address, error)]));
-    }
-    let mut waiting = addresses.iter();
-    let mut attempts = JoinSet::new();
-    let mut failures = Vec::new();
-    loop {
-        if let Some(&address) = waiting.next() {
-            let address = SocketAddr::new(address, endpoint.port);
-            attempts.spawn(async move { (address, TcpStream::connect(address).await) });
-        }
-        let finished = if waiting.as_slice().is_empty() {
-            attempts.join_next().await
-        } else {
-            match timeout(HEAD_START, attempts.join_next()).await {
-                Ok(finished) => finished,
-                Err(_) => continue,
+impl Dialer<'_> {
+    /// Opens a connection to `endpoint`.
+    ///
+    /// The future does everything on the caller's runtime, and may be dropped at any point.
+    ///
+    /// # Errors
+    /// [`Error::Dns`], [`Error::Connect`], [`Error::Unix`], [`Error::Proxy`], [`Error::ProxyRefused`], [`Error::ProxyGarbage`],
+    /// [`Error::Tls`], [`Error::Fingerprint`], what a proxy's answer can have wrong, or [`Error::Timeout`]
+    /// with [`TimeoutKind::SockConnect`].
+    pub async fn connect(&self, endpoint: &Endpoint) -> Result<Transport, Error> {
+        match self.route {
+            Route::Direct => {
+                self.straight(endpoint, self.tls.server_hostname.as_deref())
+                    .await
             }
-        };
-        match finished {
-            Some(Ok((_, Ok(socket)))) => return Ok(socket),
-            Some(Ok((address, Err(error)))) => failures.push((address, error)),
-            // Attempts are neither cancelled nor do they panic; the others decide.
-            Some(Err(_)) => {}
-            None => return Err(refused(endpoint, failures)),
+            Route::Unix(path) => {
+                let opening = async {
+                    let opened = UnixStream::connect(path).await;
+                    opened.map(Transport::Unix).map_err(|error| Error::Unix {
+                        path: path.to_string_lossy().into_owned(),
+                        source: Arc::new(error),
+                    })
+                };
+                self.bounded(opening).await
+            }
+            Route::Proxy(proxy) => self.through(proxy, endpoint).await,
         }
     }
-}
 
-/// The failure of all attempts, in the words asyncio has for it.
-fn refused(endpoint: &Endpoint, failures: Vec<(SocketAddr, io::Error)>) -> Error {
-    let texts: Vec<String> = failures
-        .iter()
-        .map(|(address, error)| match (error.raw_os_error(), address) {
-            (None, _) => error.to_string(),
-            (Some(_), SocketAddr::V4(v4)) => {
-                format!("Connect call failed ('{}', {})", v4.ip(), v4.port())
+    /// To the endpoint itself, TLS included if it speaks that.
+    async fn straight(&self, endpoint: &Endpoint, name: Option<&str>) -> Result<Transport, Error> {
+        let addresses = self
+            .resolver
+            .resolve(
+                &endpoint.host,
+                endpoint.port,
+                self.network.family,
+                self.network.memory,
+            )
+            .await?;
+        let addresses = in_order(addresses, self.network.first_family);
+        self.bounded(async {
+            let socket = open(endpoint, &addresses, self.network).await?;
+            // The codec writes whole messages; waiting for more only adds latency.
+            let _ = socket.set_nodelay(true);
+            let transport = Transport::Plain(socket);
+            if endpoint.tls {
+                self.handshake(endpoint, name, transport, self.http2).await
+            } else {
+                Ok(transport)
             }
-            (Some(_), SocketAddr::V6(v6)) => format!(
-                "Connect call failed ('{}', {}, {}, {})",
-                v6.ip(),
-                v6.port(),
-                v6.flowinfo(),
-                v6.scope_id()
-            ),
         })
-        .collect();
-    let numbers: Vec<Option<i32>> = failures
-        .iter()
-        .map(|(_, error)| error.raw_os_error())
-        .collect();
-    let detail = match texts.as_slice() {
-        [] => "no address to connect to".to_owned(),
-        [only] => only.clone(),
-        several => {
-            let numbered: Vec<String> = several
-                .iter()
-                .zip(&numbers)
-                .map(|(text, number)| match number {
-                    Some(number) => format!("[Errno {number}] {text}"),
-                    None => text.clone(),
-                })
-                .collect();
-            format!("Multiple exceptions: {}", numbered.join(", "))
-        }
-    };
-    let source = failures.into_iter().next_back().map_or_else(
-        || io::ErrorKind::AddrNotAvailable.into(),
-        |(_, error)| error,
-    );
-    Error::Connect {
-        host: endpoint.host.clone(),
-        port: endpoint.port,
-        source: Arc::new(source),
-        detail,
-    }
-}
-
-async fn handshake(
-    endpoint: &Endpoint,
-    settings: &TlsSettings,
-    socket: TcpStream,
-) -> Result<Transport, Error> {
-    let failed = |message: String, certificate: bool| Error::Tls {
-        host: endpoint.host.clone(),
-        port: endpoint.port,
-        message,
-        certificate,
-    };
-    let config = settings
-        .client_config()
-        .map_err(|message| failed(message, false))?;
-    let name = settings
-        .server_hostname
-        .as_deref()
-        .unwrap_or(&endpoint.host);
-    let name = name.strip_suffix('.').unwrap_or(name);
-    let server_name = ServerName::try_from(name.to_owned()).map_err(|_| {
-        failed(
-            format!("'{name}' is not a name that TLS can ask for"),
-            false,
-        )
-    })?;
-    let connector = tokio_rustls::TlsConnector::from(config);
-    // Boxed, or every waiting connection would carry the handshake's state on its future.
-    let stream = Box::pin(connector.connect(server_name, socket))
         .await
-        .map_err(|error| {
+    }
+
+    async fn through(&self, proxy: &Proxy, endpoint: &Endpoint) -> Result<Transport, Error> {
+        let at_proxy = Dialer {
+            // A proxy is spoken to in HTTP/1.1.
+            http2: false,
+            ..*self
+        };
+        let opened = Box::pin(at_proxy.straight(&proxy.endpoint, None)).await;
+        let mut transport = opened.map_err(|error| match error {
+            Error::Connect {
+                host,
+                port,
+                source,
+                detail,
+            } => Error::Proxy {
+                host,
+                port,
+                tls: proxy.endpoint.tls,
+                source,
+                detail,
+            },
+            other => other,
+        })?;
+        if !endpoint.tls {
+            return Ok(transport);
+        }
+        Box::pin(proxy::open_tunnel(&mut transport, proxy, endpoint))
+            .await
+            .map_err(|error| match error {
+                Error::BadResponse { message } => Error::ProxyGarbage { message },
+                other => other,
+            })?;
+        let name = self.tls.server_hostname.as_deref();
+        self.bounded(self.handshake(endpoint, name, transport, self.http2))
+            .await
+    }
+
+    async fn bounded<T>(&self, step: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        match self.sock_connect {
+            None => step.await,
+            Some(limit) => timeout(limit, step)
+                .await
+                .unwrap_or(Err(Error::Timeout(TimeoutKind::SockConnect))),
+        }
+    }
+
+    async fn handshake(
+        &self,
+        endpoint: &Endpoint,
+        name: Option<&str>,
+        transport: Transport,
+        http2: bool,
+    ) -> Result<Transport, Error> {
+        let failed = |message: String, certificate: bool| Error::Tls {
+            host: endpoint.host.clone(),
+            port: endpoint.port,
+            message,
+            certificate,
+        };
+        let config = self
+            .tls
+            .client_config(http2)
+            .map_err(|message| failed(message, false))?;
+        let name = name.unwrap_or(&endpoint.host);
+        let name = name.trim_end_matches('.');
+        let server_name = ServerName::try_from(name.to_owned()).map_err(|_| {
+            failed(
+                format!("'{name}' is not a name that TLS can ask for"),
+                false,
+            )
+        })?;
+        // Boxed, or every waiting connection would carry the handshake's state on its future.
+        let shaken = Box::pin(TlsTransport::handshake(transport, config, server_name)).await;
+        let shaken = shaken.map_err(|error| {
             match error
                 .get_ref()
                 .and_then(|inner| inner.downcast_ref::<rustls::Error>())
@@ -209,129 +240,180 @@ async fn handshake(
                 },
             }
         })?;
-    let (socket, connection) = stream.into_inner();
-    let certificate = connection.peer_certificates().and_then(<[_]>::first);
-    if let Some((expected, got)) =
-        settings.wrong_fingerprint(certificate.map_or(&[], |certificate| certificate.as_ref()))
-    {
-        return Err(Error::Fingerprint {
-            host: endpoint.host.clone(),
-            port: endpoint.port,
-            expected,
-            got,
-        });
-    }
-    Ok(Transport::Tls(Box::new(TlsTransport::new(
-        socket, connection,
-    ))))
-}
-
-/// What is known about a host.
-#[derive(Debug, Default)]
-struct Entry {
-    addresses: Vec<IpAddr>,
-    expires: Option<Instant>,
-    turn: usize,
-}
-
-/// Finds the addresses of hosts and remembers them for ten seconds.
-///
-/// One is meant to be shared by all sessions of a process: many workers that start at once then ask the
-/// system once.
-#[derive(Debug, Default)]
-pub struct Resolver {
-    // The inner lock is held while the system is asked, so that others wait for the same answer.
-    entries: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Entry>>>>,
-}
-
-impl Resolver {
-    /// A resolver that remembers nothing yet.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The addresses of `host` in the order to try them, which rotates from call to call; at least one.
-    ///
-    /// # Errors
-    /// [`Error::Dns`].
-    pub async fn resolve(&self, host: &str, port: u16) -> Result<Vec<IpAddr>, Error> {
-        if let Ok(address) = host.parse::<IpAddr>() {
-            return Ok(vec![address]);
-        }
-        let entry = {
-            let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(entries.entry(host.to_owned()).or_default())
-        };
-        let mut entry = entry.lock().await;
-        if entry
-            .expires
-            .is_none_or(|expires| expires <= Instant::now())
-        {
-            entry.addresses = look_up(host, port).await?;
-            entry.expires = Some(Instant::now() + REMEMBERED);
-        }
-        let mut addresses = entry.addresses.clone();
-        // As aiohttp does: a host with several addresses gets connections to all of them.
-        let turn = entry.turn % addresses.len().max(1);
-        addresses.rotate_left(turn);
-        entry.turn = turn + 1;
-        Ok(addresses)
-    }
-
-    /// Forgets everything.
-    pub fn clear(&self) {
-        self.entries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
-    }
-}
-
-async fn look_up(host: &str, port: u16) -> Result<Vec<IpAddr>, Error> {
-    let failed = |code: i32, message: &str| Error::Dns {
-        host: host.to_owned(),
-        port,
-        source: Arc::new(io::Error::other(message.to_owned())),
-        code,
-    };
-    let question = (host.to_owned(), port);
-    let answer = tokio::task::spawn_blocking(move || question.to_socket_addrs())
-        .await
-        .map_err(|error| failed(0, &error.to_string()))?;
-    let mut addresses: Vec<IpAddr> = Vec::new();
-    match answer {
-        Ok(found) => {
-            for address in found {
-                if !addresses.contains(&address.ip()) {
-                    addresses.push(address.ip());
-                }
+        let transport = Transport::Tls(Box::new(shaken));
+        match self.tls.wrong_fingerprint(transport.peer_certificate()) {
+            None => Ok(transport),
+            Some((expected, got)) => {
+                // As aiohttp has it: whom the socket is connected to.
+                let peer = transport.peer_addr();
+                Err(Error::Fingerprint {
+                    host: peer
+                        .as_ref()
+                        .map_or_else(|_| endpoint.host.clone(), |peer| peer.ip().to_string()),
+                    port: peer.map_or(endpoint.port, |peer| peer.port()),
+                    expected,
+                    got,
+                })
             }
         }
-        Err(error) => {
-            let text = error.to_string();
-            // The standard library's words before those of the resolver.
-            let text = text
-                .strip_prefix("failed to lookup address information: ")
-                .unwrap_or(&text);
-            return Err(failed(
-                error.raw_os_error().unwrap_or_else(|| resolver_code(text)),
-                text,
-            ));
-        }
     }
-    if addresses.is_empty() {
-        return Err(failed(-5, "No address associated with hostname"));
-    }
-    Ok(addresses)
 }
 
-/// glibc's number for its resolver messages, which the standard library does not pass on.
-fn resolver_code(text: &str) -> i32 {
-    match text {
-        "Temporary failure in name resolution" => -3,
-        "Non-recoverable failure in name resolution" => -4,
-        "No address associated with hostname" => -5,
-        _ => -2,
+/// Lets the families take turns after `first` addresses of the first one (RFC 8305 section 4).
+fn in_order(addresses: Vec<IpAddr>, first: usize) -> Vec<IpAddr> {
+    let Some(leading) = addresses.first().map(IpAddr::is_ipv4) else {
+        return addresses;
+    };
+    if first == 0 || addresses.iter().all(|one| one.is_ipv4() == leading) {
+        return addresses;
+    }
+    let (mut leaders, followers): (Vec<_>, Vec<_>) = addresses
+        .into_iter()
+        .partition(|one| one.is_ipv4() == leading);
+    let rest = leaders.split_off((first - 1).min(leaders.len()));
+    let mut ordered = leaders;
+    let (mut rest, mut followers) = (rest.into_iter(), followers.into_iter());
+    loop {
+        match (rest.next(), followers.next()) {
+            (None, None) => return ordered,
+            (leader, follower) => ordered.extend(leader.into_iter().chain(follower)),
+        }
+    }
+}
+
+/// Why one address could not be connected to, in asyncio's words.
+struct Refusal {
+    error: io::Error,
+    text: String,
+}
+
+async fn open_one(address: SocketAddr, local: Vec<SocketAddr>) -> Result<TcpStream, Refusal> {
+    let refused = |error: io::Error| Refusal {
+        text: match (error.raw_os_error(), address) {
+            (None, _) => error.to_string(),
+            (Some(_), SocketAddr::V4(v4)) => {
+                format!("Connect call failed ('{}', {})", v4.ip(), v4.port())
+            }
+            (Some(_), SocketAddr::V6(v6)) => format!(
+                "Connect call failed ('{}', {}, {}, {})",
+                v6.ip(),
+                v6.port(),
+                v6.flowinfo(),
+                v6.scope_id()
+            ),
+        },
+        error,
+    };
+    if local.is_empty() {
+        return TcpStream::connect(address).await.map_err(refused);
+    }
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    };
+    bind(socket.map_err(refused)?, address, &local)?
+        .connect(address)
+        .await
+        .map_err(refused)
+}
+
+/// Binds to the first local address that is of the peer's family and free.
+fn bind(socket: TcpSocket, peer: SocketAddr, local: &[SocketAddr]) -> Result<TcpSocket, Refusal> {
+    let family = if peer.is_ipv4() {
+        "AF_INET: 2"
+    } else {
+        "AF_INET6: 10"
+    };
+    let mut refusal = Refusal {
+        text: format!("no matching local address with family=<AddressFamily.{family}> found"),
+        error: io::ErrorKind::AddrNotAvailable.into(),
+    };
+    for address in local.iter().filter(|one| one.is_ipv4() == peer.is_ipv4()) {
+        let error = match socket.bind(*address) {
+            Ok(()) => return Ok(socket),
+            Err(error) => error,
+        };
+        let quoted = match address {
+            SocketAddr::V4(v4) => format!("('{}', {})", v4.ip(), v4.port()),
+            SocketAddr::V6(v6) => format!("('{}', {}, 0, 0)", v6.ip(), v6.port()),
+        };
+        let cause = error.to_string();
+        let cause = cause.split(" (os error").next().unwrap_or_default();
+        refusal = Refusal {
+            text: format!(
+                "error while attempting to bind on address {quoted}: {}",
+                cause.to_lowercase()
+            ),
+            error,
+        };
+    }
+    Err(refusal)
+}
+
+/// Connects to the first address that answers, trying the next after a failure or a head start.
+async fn open(
+    endpoint: &Endpoint,
+    addresses: &[IpAddr],
+    network: &Network,
+) -> Result<TcpStream, Error> {
+    if let [only] = addresses {
+        let address = SocketAddr::new(*only, endpoint.port);
+        return open_one(address, network.local.clone())
+            .await
+            .map_err(|refusal| refused(endpoint, vec![refusal]));
+    }
+    let mut waiting = addresses.iter();
+    let mut attempts = JoinSet::new();
+    let mut failures = Vec::new();
+    loop {
+        if let Some(&address) = waiting.next() {
+            let address = SocketAddr::new(address, endpoint.port);
+            attempts.spawn(open_one(address, network.local.clone()));
+        }
+        let finished = match network.head_start {
+            Some(head_start) if !waiting.as_slice().is_empty() => {
+                match timeout(head_start, attempts.join_next()).await {
+                    Ok(finished) => finished,
+                    Err(_) => continue,
+                }
+            }
+            _ => attempts.join_next().await,
+        };
+        match finished {
+            Some(Ok(Ok(socket))) => return Ok(socket),
+            Some(Ok(Err(refusal))) => failures.push(refusal),
+            // Attempts are neither cancelled nor do they panic; the others decide.
+            Some(Err(_)) => {}
+            None => return Err(refused(endpoint, failures)),
+        }
+    }
+}
+
+/// The failure of all attempts, in the words asyncio has for it.
+fn refused(endpoint: &Endpoint, failures: Vec<Refusal>) -> Error {
+    let detail = match failures.as_slice() {
+        [] => "no address to connect to".to_owned(),
+        [only] => only.text.clone(),
+        several => {
+            let numbered: Vec<String> = several
+                .iter()
+                .map(|refusal| match refusal.error.raw_os_error() {
+                    Some(number) => format!("[Errno {number}] {}", refusal.text),
+                    None => refusal.text.clone(),
+                })
+                .collect();
+            format!("Multiple exceptions: {}", numbered.join(", "))
+        }
+    };
+    let source = failures.into_iter().next_back().map_or_else(
+        || io::ErrorKind::AddrNotAvailable.into(),
+        |refusal| refusal.error,
+    );
+    Error::Connect {
+        host: endpoint.host.clone(),
+        port: endpoint.port,
+        source: Arc::new(source),
+        detail,
     }
 }
 

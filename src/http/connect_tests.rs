@@ -30,19 +30,27 @@ fn endpoint(host: &str, port: u16, tls: bool) -> Endpoint {
     }
 }
 
+fn dialer<'a>(resolver: &'a Resolver, network: &'a Network, tls: &'a TlsSettings) -> Dialer<'a> {
+    Dialer {
+        resolver,
+        network,
+        tls,
+        route: &Route::Direct,
+        http2: false,
+        sock_connect: None,
+    }
+}
+
 async fn connect_to(
     host: &str,
     port: u16,
     settings: Option<&TlsSettings>,
 ) -> Result<Transport, Error> {
     let default = TlsSettings::default();
-    connect(
-        &endpoint(host, port, settings.is_some()),
-        settings.unwrap_or(&default),
-        &Resolver::new(),
-        ConnectTimeouts::default(),
-    )
-    .await
+    let (resolver, network) = (Resolver::new(), Network::default());
+    dialer(&resolver, &network, settings.unwrap_or(&default))
+        .connect(&endpoint(host, port, settings.is_some()))
+        .await
 }
 
 /// Serves one connection with `serve`, on a port of its own.
@@ -190,11 +198,14 @@ fn all_addresses_are_tried() {
     let port = listener.local_addr().unwrap().port();
     let here = endpoint("somewhere", port, false);
     let good = IpAddr::from([127, 0, 0, 1]);
+    let network = Network::default();
     // Nothing listens on these: the first fails, the race goes on.
     let bad = [IpAddr::from([127, 0, 0, 2]), IpAddr::from([127, 0, 0, 3])];
     run(async {
-        open(&here, &[bad[0], bad[1], good]).await.unwrap();
-        match open(&here, &bad).await {
+        open(&here, &[bad[0], bad[1], good], &network)
+            .await
+            .unwrap();
+        match open(&here, &bad, &network).await {
             Err(Error::Connect { detail, .. }) => {
                 assert!(
                     detail.starts_with("Multiple exceptions: [Errno 111] Connect call failed"),
@@ -204,7 +215,10 @@ fn all_addresses_are_tried() {
             }
             other => panic!("{other:?}"),
         }
-        assert!(matches!(open(&here, &[]).await, Err(Error::Connect { .. })));
+        assert!(matches!(
+            open(&here, &[], &network).await,
+            Err(Error::Connect { .. })
+        ));
     });
 }
 
@@ -225,54 +239,21 @@ fn unknown_hosts_are_dns_errors() {
 }
 
 #[test]
-fn addresses_are_remembered_and_take_turns() {
-    run(async {
-        let resolver = Resolver::new();
-        assert!(
-            resolver
-                .resolve("localhost", 80)
-                .await
-                .unwrap()
-                .iter()
-                .all(IpAddr::is_loopback)
-        );
-        let entry = Arc::clone(resolver.entries.lock().unwrap().get("localhost").unwrap());
-        let two = vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2])];
-        *entry.lock().await = Entry {
-            addresses: two.clone(),
-            expires: Some(Instant::now() + REMEMBERED * 100),
-            turn: 0,
-        };
-        assert_eq!(resolver.resolve("localhost", 80).await.unwrap(), two);
-        assert_eq!(resolver.resolve("localhost", 80).await.unwrap()[0], two[1]);
-        entry.lock().await.expires = Some(Instant::now());
-        assert_ne!(
-            resolver.resolve("localhost", 80).await.unwrap().first(),
-            Some(&two[1])
-        );
-        resolver.clear();
-        assert!(resolver.entries.lock().unwrap().is_empty());
-        assert_eq!(
-            resolver.resolve("::1", 80).await.unwrap(),
-            ["::1".parse::<IpAddr>().unwrap()]
-        );
-    });
-}
-
-#[test]
 fn a_silent_tls_server_runs_into_the_timeout() {
     let (finish, finished) = mpsc::channel::<()>();
     let port = server(move |_socket| {
         let _ = finished.recv();
     });
-    let result = run(connect(
-        &endpoint("127.0.0.1", port, true),
-        &TlsSettings::unverified(),
-        &Resolver::new(),
-        ConnectTimeouts {
-            sock_connect: Some(Duration::from_millis(20)),
-        },
-    ));
+    let (resolver, network, tls) = (
+        Resolver::new(),
+        Network::default(),
+        TlsSettings::unverified(),
+    );
+    let hurried = Dialer {
+        sock_connect: Some(Duration::from_millis(20)),
+        ..dialer(&resolver, &network, &tls)
+    };
+    let result = run(hurried.connect(&endpoint("127.0.0.1", port, true)));
     assert!(matches!(
         result,
         Err(Error::Timeout(TimeoutKind::SockConnect))
@@ -426,7 +407,7 @@ fn unknown_certificates_are_refused_unless_trusted() {
             .await
             .unwrap();
         let modern = TlsSettings {
-            minimum_version: tls::MinimumVersion::Tls13,
+            versions: tls::Versions::Tls13,
             ..trusting
         };
         connect_to("localhost", echo_server(&identity), Some(&modern))
@@ -575,15 +556,17 @@ fn configurations_are_made_once() {
         fingerprint: Some(vec![1]),
         ..settings.clone()
     };
-    let first = settings.client_config().unwrap();
-    assert!(Arc::ptr_eq(&first, &pinned.client_config().unwrap()));
+    let first = settings.client_config(false).unwrap();
+    assert!(Arc::ptr_eq(&first, &pinned.client_config(false).unwrap()));
     let broken = TlsSettings {
-        verify: Verify::CaPem(b"nothing".to_vec()),
+        verify: Verify::CaPem(
+            b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n".to_vec(),
+        ),
         ..settings
     };
     assert!(
         broken
-            .client_config()
+            .client_config(false)
             .unwrap_err()
             .starts_with("certificates to trust: ")
     );
@@ -592,15 +575,319 @@ fn configurations_are_made_once() {
 #[test]
 fn futures_may_change_threads() {
     fn is_send(_: &impl Send) {}
-    let (here, settings, resolver) = (
+    let (here, settings, resolver, network) = (
         endpoint("h", 1, true),
         TlsSettings::default(),
         Resolver::new(),
+        Network::default(),
     );
-    is_send(&connect(
-        &here,
-        &settings,
-        &resolver,
-        ConnectTimeouts::default(),
+    is_send(&dialer(&resolver, &network, &settings).connect(&here));
+}
+
+#[test]
+fn the_families_take_turns_after_the_first() {
+    let v4 = |last| IpAddr::from([127, 0, 0, last]);
+    let v6: Vec<IpAddr> = ["::1", "::2"]
+        .iter()
+        .map(|text| text.parse().unwrap())
+        .collect();
+    let found = vec![v6[0], v6[1], v4(1), v4(2), v4(3)];
+    assert_eq!(
+        in_order(found.clone(), 1),
+        [v6[0], v4(1), v6[1], v4(2), v4(3)]
+    );
+    assert_eq!(
+        in_order(found.clone(), 2),
+        [v6[0], v6[1], v4(1), v4(2), v4(3)]
+    );
+    assert_eq!(in_order(found.clone(), 0), found);
+    assert_eq!(in_order(vec![v4(1), v4(2)], 1), [v4(1), v4(2)]);
+    assert!(in_order(Vec::new(), 1).is_empty());
+}
+
+#[test]
+fn connections_start_from_the_local_address() {
+    let (tell, told) = mpsc::channel();
+    let port = server(move |socket| tell.send(socket.peer_addr().unwrap().ip()).unwrap());
+    let (resolver, tls) = (Resolver::new(), TlsSettings::default());
+    let bound = |local: &str| Network {
+        local: vec![SocketAddr::new(local.parse().unwrap(), 0)],
+        ..Network::default()
+    };
+    run(async {
+        let here = endpoint("127.0.0.1", port, false);
+        for (local, words) in [
+            ("::1", "no matching local address"),
+            (
+                "192.0.2.1",
+                "error while attempting to bind on address ('192.0.2.1', 0): cannot",
+            ),
+        ] {
+            match dialer(&resolver, &bound(local), &tls).connect(&here).await {
+                Err(Error::Connect { detail, .. }) => {
+                    assert!(detail.starts_with(words), "{detail}");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        dialer(&resolver, &bound("127.0.0.9"), &tls)
+            .connect(&here)
+            .await
+            .unwrap();
+    });
+    assert_eq!(told.recv().unwrap(), IpAddr::from([127, 0, 0, 9]));
+}
+
+#[test]
+fn one_address_after_the_other_without_happy_eyeballs() {
+    let port = server(|_socket| {});
+    let network = Network {
+        head_start: None,
+        first_family: 0,
+        ..Network::default()
+    };
+    run(async {
+        let addresses = [IpAddr::from([127, 0, 0, 2]), IpAddr::from([127, 0, 0, 1])];
+        // The listener is on the last of them only.
+        let here = endpoint("both", port, false);
+        let socket = open(&here, &addresses, &network).await.unwrap();
+        assert_eq!(socket.peer_addr().unwrap().ip(), addresses[1]);
+    });
+}
+
+/// A proxy that answers CONNECT with `answer` and then joins both sides, if `target` is given.
+fn proxy_server(answer: &'static [u8], target: Option<u16>) -> (u16, mpsc::Receiver<String>) {
+    let (tell, told) = mpsc::channel();
+    let port = server(move |mut socket| {
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") && socket.read(&mut byte).unwrap_or(0) == 1 {
+            head.push(byte[0]);
+        }
+        tell.send(String::from_utf8(head).unwrap()).unwrap();
+        socket.write_all(answer).unwrap();
+        if let Some(port) = target {
+            let mut server = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+            let (mut from, mut to) = (socket.try_clone().unwrap(), server.try_clone().unwrap());
+            thread::spawn(move || io::copy(&mut from, &mut to));
+            let _ = io::copy(&mut server, &mut socket);
+        }
+    });
+    (port, told)
+}
+
+fn via(port: u16) -> Route {
+    Route::Proxy(Proxy {
+        endpoint: endpoint("127.0.0.1", port, false),
+        headers: vec![("Host".to_owned(), "target:443".to_owned())],
+        url: String::new(),
+    })
+}
+
+#[test]
+fn a_tunnel_carries_tls_to_the_target() {
+    let identity = identity();
+    let (port, told) = proxy_server(
+        b"HTTP/1.1 200 Connection established\r\n\r\n",
+        Some(echo_server(&identity)),
+    );
+    let (resolver, network, tls) = (
+        Resolver::new(),
+        Network::default(),
+        TlsSettings {
+            verify: Verify::CaPem(identity.pem.clone().into()),
+            ..TlsSettings::default()
+        },
+    );
+    let route = via(port);
+    let proxied = Dialer {
+        route: &route,
+        ..dialer(&resolver, &network, &tls)
+    };
+    run(async {
+        // The name is the proxy's to resolve.
+        let mut transport = proxied
+            .connect(&endpoint("localhost", 4433, true))
+            .await
+            .unwrap();
+        echo(&mut transport, 100_000).await;
+    });
+    assert_eq!(
+        told.recv().unwrap(),
+        "CONNECT localhost:4433 HTTP/1.1\r\nHost: target:443\r\n\r\n"
+    );
+}
+
+#[test]
+fn what_a_proxy_answers_is_told() {
+    let (resolver, network, tls) = (
+        Resolver::new(),
+        Network::default(),
+        TlsSettings::unverified(),
+    );
+    let ask = |answer: &'static [u8]| {
+        let (port, _told) = proxy_server(answer, None);
+        let route = via(port);
+        let proxied = Dialer {
+            route: &route,
+            ..dialer(&resolver, &network, &tls)
+        };
+        run(proxied.connect(&endpoint("target", 443, true))).unwrap_err()
+    };
+    match ask(b"HTTP/1.1 407 Who are you\r\nProxy-Authenticate: Basic\r\n\r\nbody") {
+        Error::ProxyRefused { status: 407, head } => {
+            assert_eq!(codec_reason(&head), "Who are you");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(
+        ask(b"SSH-2.0-server\r\n"),
+        Error::ProxyGarbage { .. }
     ));
+    assert!(matches!(ask(b"HTTP/1.1 200"), Error::Disconnected));
+    assert!(matches!(ask(b""), Error::Disconnected));
+    assert!(matches!(
+        ask(b"HTTP/1.1 200 OK\r\n\r\nsurprise"),
+        Error::ProxyGarbage { .. }
+    ));
+    // After these the tunnel stands, and TLS finds nobody at its other end.
+    assert!(matches!(
+        ask(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"),
+        Error::Connect { .. }
+    ));
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let route = via(closed.local_addr().unwrap().port());
+    drop(closed);
+    let proxied = Dialer {
+        route: &route,
+        ..dialer(&resolver, &network, &tls)
+    };
+    assert!(matches!(
+        run(proxied.connect(&endpoint("target", 443, true))),
+        Err(Error::Proxy { tls: false, .. })
+    ));
+}
+
+fn codec_reason(head: &[u8]) -> String {
+    String::from_utf8_lossy(crate::http::codec::reason(head)).into_owned()
+}
+
+#[test]
+fn tls_goes_through_tls() {
+    let (outer, inner) = (identity(), identity());
+    let target = echo_server(&inner);
+    let config = Arc::clone(&outer.config);
+    let port = server(move |socket| {
+        let mut client = StreamOwned::new(ServerConnection::new(config).unwrap(), socket);
+        let mut head = [0; 4096];
+        let length = client.read(&mut head).unwrap();
+        assert!(head[..length].starts_with(b"CONNECT localhost:443 "));
+        client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+        let mut server = std::net::TcpStream::connect(("127.0.0.1", target)).unwrap();
+        client.sock.set_nonblocking(true).unwrap();
+        server.set_nonblocking(true).unwrap();
+        let mut buffer = [0; 4096];
+        // One thread for both directions: TLS cannot be split.
+        loop {
+            let mut idle = true;
+            match client.read(&mut buffer) {
+                Ok(0) => return,
+                Ok(length) => {
+                    idle = false;
+                    server.set_nonblocking(false).unwrap();
+                    server.write_all(&buffer[..length]).unwrap();
+                    server.set_nonblocking(true).unwrap();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+            match server.read(&mut buffer) {
+                Ok(0) => return,
+                Ok(length) => {
+                    idle = false;
+                    client.sock.set_nonblocking(false).unwrap();
+                    client.write_all(&buffer[..length]).unwrap();
+                    client.sock.set_nonblocking(true).unwrap();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+            if idle {
+                thread::yield_now();
+            }
+        }
+    });
+    let (resolver, network, tls) = (
+        Resolver::new(),
+        Network::default(),
+        TlsSettings::unverified(),
+    );
+    let route = Route::Proxy(Proxy {
+        endpoint: endpoint("127.0.0.1", port, true),
+        headers: Vec::new(),
+        url: String::new(),
+    });
+    let proxied = Dialer {
+        route: &route,
+        ..dialer(&resolver, &network, &tls)
+    };
+    run(async {
+        let mut transport = proxied
+            .connect(&endpoint("localhost", 443, true))
+            .await
+            .unwrap();
+        for _ in 0..20 {
+            echo(&mut transport, 1000).await;
+        }
+    });
+}
+
+#[test]
+fn a_context_without_authorities_trusts_nobody() {
+    let identity = identity();
+    let settings = TlsSettings {
+        verify: Verify::CaPem(Vec::new()),
+        ..TlsSettings::default()
+    };
+    let message = certificate_error(run(connect_to(
+        "localhost",
+        echo_server(&identity),
+        Some(&settings),
+    )));
+    assert!(message.ends_with("self-signed certificate"), "{message}");
+}
+
+#[test]
+fn local_sockets_are_reached_by_path() {
+    let directory = std::env::temp_dir().join(format!("molotov-{}", fastrand::u64(..)));
+    std::fs::create_dir(&directory).unwrap();
+    let path = directory.join("socket");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    thread::spawn(move || {
+        let mut socket = listener.accept().unwrap().0;
+        let mut buffer = [0; 4096];
+        while let Ok(length @ 1..) = socket.read(&mut buffer) {
+            socket.write_all(&buffer[..length]).unwrap();
+        }
+    });
+    let (resolver, network, tls) = (Resolver::new(), Network::default(), TlsSettings::default());
+    let to = |path: PathBuf| async {
+        let route = Route::Unix(path);
+        let local = Dialer {
+            route: &route,
+            ..dialer(&resolver, &network, &tls)
+        };
+        local.connect(&endpoint("anything", 1, true)).await
+    };
+    run(async {
+        echo(&mut to(path.clone()).await.unwrap(), 100_000).await;
+        match to(directory.join("none")).await {
+            Err(Error::Unix { path, source }) => {
+                assert!(path.ends_with("/none"));
+                assert_eq!(source.kind(), io::ErrorKind::NotFound);
+            }
+            other => panic!("{other:?}"),
+        }
+    });
+    std::fs::remove_dir_all(directory).unwrap();
 }

@@ -57,6 +57,42 @@ pub enum Error {
         /// The attempts in asyncio's words, such as `Connect call failed ('127.0.0.1', 80)`.
         detail: String,
     },
+    /// The proxy did not accept the connection.
+    #[error("cannot connect to the proxy {host}:{port}: {detail}")]
+    Proxy {
+        /// Host of the proxy.
+        host: String,
+        /// Port of the proxy.
+        port: u16,
+        /// Whether the proxy itself speaks TLS.
+        tls: bool,
+        /// The last attempt's error.
+        source: Arc<io::Error>,
+        /// As in [`Error::Connect`].
+        detail: String,
+    },
+    /// The proxy does not open a tunnel: its answer to CONNECT is not 200.
+    #[error("the proxy answered {status} to CONNECT")]
+    ProxyRefused {
+        /// The status of the answer.
+        status: u16,
+        /// The head of the answer as it came.
+        head: Arc<[u8]>,
+    },
+    /// The proxy's answer to CONNECT is not HTTP as we accept it.
+    #[error("the proxy's answer to CONNECT: {message}")]
+    ProxyGarbage {
+        /// The cause, in the words aiohttp uses for it.
+        message: String,
+    },
+    /// The local socket does not accept the connection.
+    #[error("cannot connect to {path}: {source}")]
+    Unix {
+        /// The socket's path.
+        path: String,
+        /// What the system says.
+        source: Arc<io::Error>,
+    },
     /// The TLS handshake failed.
     #[error("TLS with {host}:{port}: {message}")]
     Tls {
@@ -72,9 +108,9 @@ pub enum Error {
     /// The server's certificate is not the pinned one.
     #[error("the certificate of {host}:{port} does not have the expected fingerprint")]
     Fingerprint {
-        /// Host as in the URL.
+        /// Address of the peer.
         host: String,
-        /// Port of the URL.
+        /// Port of the peer.
         port: u16,
         /// The pinned SHA-256 digest.
         expected: Vec<u8>,

@@ -18,11 +18,13 @@ use rustls::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_name,
     },
-    crypto::{CryptoProvider, ring},
-    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+    crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
     server::ParsedCertificate,
 };
 use sha2::{Digest, Sha256};
+
+use super::certificate;
 
 /// Whom to trust.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -32,18 +34,31 @@ pub enum Verify {
     System,
     /// Anybody.
     None,
-    /// These certificates only, in PEM; a server's own certificate may be among them.
+    /// These certificates only, in PEM; a server's own certificate may be among them. Without any, nobody.
     CaPem(Vec<u8>),
+    /// The system's authorities and these.
+    SystemAndPem(Vec<u8>),
 }
 
-/// The oldest protocol version to speak.
+/// The protocol versions to speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum MinimumVersion {
-    /// TLS 1.2, which is also the oldest there is here.
+pub enum Versions {
+    /// TLS 1.2, the oldest there is here, and TLS 1.3.
     #[default]
+    Both,
+    /// TLS 1.2 only.
     Tls12,
-    /// TLS 1.3.
+    /// TLS 1.3 only.
     Tls13,
+}
+
+/// What to show a server that asks who we are.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// The certificate and those between it and the authority, in PEM.
+    pub certificates_pem: Vec<u8>,
+    /// Its private key in PEM, not encrypted.
+    pub key_pem: Vec<u8>,
 }
 
 /// How to speak TLS with a server.
@@ -53,8 +68,12 @@ pub struct TlsSettings {
     pub verify: Verify,
     /// Whether the certificate has to name the host. Means nothing when nobody is verified.
     pub check_hostname: bool,
-    /// The oldest protocol version to speak.
-    pub minimum_version: MinimumVersion,
+    /// The protocol versions to speak.
+    pub versions: Versions,
+    /// The application protocols to offer; `None`: those that the session speaks.
+    pub protocols: Option<Vec<Vec<u8>>>,
+    /// What to show a server that asks who we are.
+    pub identity: Option<Identity>,
     /// The SHA-256 digest that the server's certificate must have.
     pub fingerprint: Option<Vec<u8>>,
     /// The name to ask for and to check instead of the URL's host.
@@ -66,15 +85,17 @@ impl Default for TlsSettings {
         Self {
             verify: Verify::System,
             check_hostname: true,
-            minimum_version: MinimumVersion::Tls12,
+            versions: Versions::Both,
+            protocols: None,
+            identity: None,
             fingerprint: None,
             server_hostname: None,
         }
     }
 }
 
-/// The parts of the settings that a configuration depends on.
-type ConfigKey = (Verify, bool, MinimumVersion);
+/// What a configuration depends on: the settings without the parts of single connections, and the protocols.
+type ConfigKey = (TlsSettings, Vec<Vec<u8>>);
 
 static CONFIGS: OnceLock<Mutex<HashMap<ConfigKey, Arc<ClientConfig>>>> = OnceLock::new();
 
@@ -91,13 +112,19 @@ impl TlsSettings {
     /// The rustls configuration, made once per process for equal settings.
     ///
     /// # Errors
-    /// What is wrong with the certificates to trust.
-    pub fn client_config(&self) -> Result<Arc<ClientConfig>, String> {
-        let key = (
-            self.verify.clone(),
-            self.check_hostname,
-            self.minimum_version,
-        );
+    /// What is wrong with the certificates to trust or the identity to show.
+    pub fn client_config(&self, http2: bool) -> Result<Arc<ClientConfig>, String> {
+        let protocols = match &self.protocols {
+            Some(protocols) => protocols.clone(),
+            None if http2 => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            None => vec![b"http/1.1".to_vec()],
+        };
+        let shared = Self {
+            fingerprint: None,
+            server_hostname: None,
+            ..self.clone()
+        };
+        let key = (shared, protocols);
         // A poisoned lock still guards a usable map: entries are complete when they are inserted.
         let mut configs = CONFIGS
             .get_or_init(Mutex::default)
@@ -106,41 +133,57 @@ impl TlsSettings {
         if let Some(config) = configs.get(&key) {
             return Ok(Arc::clone(config));
         }
-        let config = Arc::new(self.build()?);
+        let config = Arc::new(self.build(key.1.clone())?);
         configs.insert(key, Arc::clone(&config));
         Ok(config)
     }
 
-    fn build(&self) -> Result<ClientConfig, String> {
+    fn build(&self, protocols: Vec<Vec<u8>>) -> Result<ClientConfig, String> {
         let provider = Arc::new(ring::default_provider());
-        let versions: &[&rustls::SupportedProtocolVersion] = match self.minimum_version {
-            MinimumVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
-            MinimumVersion::Tls13 => &[&rustls::version::TLS13],
+        let versions: &[&rustls::SupportedProtocolVersion] = match self.versions {
+            Versions::Both => &[&rustls::version::TLS13, &rustls::version::TLS12],
+            Versions::Tls12 => &[&rustls::version::TLS12],
+            Versions::Tls13 => &[&rustls::version::TLS13],
         };
         let verifier: Arc<dyn ServerCertVerifier> = match &self.verify {
             Verify::None => Arc::new(Anybody {
                 provider: Arc::clone(&provider),
             }),
-            Verify::System => {
-                let found = rustls_native_certs::load_native_certs();
-                Arc::new(Trusted::new(found.certs, self.check_hostname, &provider)?)
-            }
-            Verify::CaPem(pem) => {
-                let certificates = CertificateDer::pem_slice_iter(pem)
-                    .collect::<Result<Vec<_>, _>>()
-                    .map_err(|error| format!("certificates to trust: {error}"))?;
-                Arc::new(Trusted::new(certificates, self.check_hostname, &provider)?)
-            }
+            Verify::System => self.trusting(Vec::new(), true, &provider)?,
+            Verify::CaPem(pem) => self.trusting(certificates(pem)?, false, &provider)?,
+            Verify::SystemAndPem(pem) => self.trusting(certificates(pem)?, true, &provider)?,
         };
-        let mut config = ClientConfig::builder_with_provider(provider)
+        let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
             .map_err(|error| error.to_string())?
             .dangerous()
-            .with_custom_certificate_verifier(verifier)
-            .with_no_client_auth();
+            .with_custom_certificate_verifier(verifier);
+        let mut config = match &self.identity {
+            None => builder.with_no_client_auth(),
+            Some(identity) => builder
+                .with_client_auth_cert(certificates(&identity.certificates_pem)?, identity.key()?)
+                .map_err(|error| format!("client certificate: {error}"))?,
+        };
         config.resumption = Resumption::disabled();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = protocols;
         Ok(config)
+    }
+
+    fn trusting(
+        &self,
+        mut certificates: Vec<CertificateDer<'static>>,
+        system: bool,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Arc<dyn ServerCertVerifier>, String> {
+        if system {
+            certificates.extend(rustls_native_certs::load_native_certs().certs);
+        } else if certificates.is_empty() {
+            return Ok(Arc::new(Nobody {
+                provider: Arc::clone(provider),
+            }));
+        }
+        let trusted = Trusted::new(certificates, self.check_hostname, provider)?;
+        Ok(Arc::new(trusted))
     }
 
     /// The digest of `certificate` when it is not the pinned one.
@@ -149,6 +192,93 @@ impl TlsSettings {
         let got = Sha256::digest(certificate).to_vec();
         (*expected != got).then(|| (expected.clone(), got))
     }
+}
+
+impl Identity {
+    /// Whether rustls can use it: `Err` tells why not.
+    ///
+    /// # Errors
+    /// What is wrong with the certificate or the key.
+    pub fn check(&self) -> Result<(), String> {
+        let settings = TlsSettings {
+            identity: Some(self.clone()),
+            ..TlsSettings::unverified()
+        };
+        settings.client_config(false).map(|_| ())
+    }
+
+    fn key(&self) -> Result<PrivateKeyDer<'static>, String> {
+        PrivateKeyDer::from_pem_slice(&self.key_pem)
+            .map_err(|error| format!("client certificate: its key: {error}"))
+    }
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| format!("certificates to trust: {error}"))
+}
+
+/// Whether a certificate without alternative names is for this host by its common name.
+fn is_named(certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> bool {
+    matches!(name, ServerName::DnsName(host) if certificate::is_commonly_named(certificate, host.as_ref()))
+}
+
+/// Accepts no certificate: a context into which no authority was loaded.
+#[derive(Debug)]
+struct Nobody {
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Nobody {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _stapled: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Err(unknown(certificate, intermediates))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+/// The refusal of a certificate that no trusted authority vouches for, as OpenSSL tells them apart.
+fn unknown(
+    certificate: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+) -> rustls::Error {
+    if intermediates.is_empty() && certificate::is_self_signed(certificate) {
+        let cause = rustls::OtherError(Arc::new(SelfSigned));
+        return CertificateError::Other(cause).into();
+    }
+    CertificateError::UnknownIssuer.into()
 }
 
 /// Accepts every certificate without a look, even one that cannot be parsed.
@@ -199,53 +329,8 @@ impl ServerCertVerifier for Anybody {
 #[error("self-signed certificate")]
 struct SelfSigned;
 
-/// Whether a certificate names itself as its issuer (RFC 5280 section 4.1); `false` for what is no certificate.
-fn is_self_signed(certificate: &[u8]) -> bool {
-    let names = || {
-        let (_, certificate, _) = element(certificate)?;
-        let (_, to_be_signed, _) = element(certificate)?;
-        let (tag, _, after_version) = element(to_be_signed)?;
-        // The version is optional: without it, this was the serial number.
-        let at_serial = if tag == 0xa0 {
-            after_version
-        } else {
-            to_be_signed
-        };
-        let (_, _, at_algorithm) = element(at_serial)?;
-        let (_, _, at_issuer) = element(at_algorithm)?;
-        let (_, issuer, at_validity) = element(at_issuer)?;
-        let (_, _, at_subject) = element(at_validity)?;
-        let (_, subject, _) = element(at_subject)?;
-        Some(issuer == subject)
-    };
-    names().unwrap_or(false)
-}
-
-/// The DER element that `bytes` starts with: tag, content, and what follows.
-fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (&tag, rest) = bytes.split_first()?;
-    let (&first, rest) = rest.split_first()?;
-    let (length, rest) = if first < 0x80 {
-        (usize::from(first), rest)
-    } else {
-        // Longer lengths come in that many bytes; certificates are far below 16 MiB.
-        let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-        if digits.len() > 3 {
-            return None;
-        }
-        (
-            digits
-                .iter()
-                .fold(0, |length, &digit| length << 8 | usize::from(digit)),
-            rest,
-        )
-    };
-    let (content, rest) = rest.split_at_checked(length)?;
-    Some((tag, content, rest))
-}
-
-/// webpki's verdict, but for two things OpenSSL allows: a server certificate that is itself among the trusted
-/// ones (self-signed test servers), and names that do not matter.
+/// webpki's verdict, but for three things OpenSSL allows: a server certificate that is itself among the trusted
+/// ones (self-signed test servers), common names, and names that do not matter.
 #[derive(Debug)]
 struct Trusted {
     inner: Arc<WebPkiServerVerifier>,
@@ -273,8 +358,9 @@ impl Trusted {
     }
 }
 
-impl ServerCertVerifier for Trusted {
-    fn verify_server_cert(
+impl Trusted {
+    /// The verdict at a time.
+    fn judge(
         &self,
         certificate: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
@@ -296,7 +382,7 @@ impl ServerCertVerifier for Trusted {
         match cause {
             // webpki looks at names last: the chain is fine.
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                if self.check_hostname {
+                if self.check_hostname && !is_named(certificate, name) {
                     return Err(error);
                 }
             }
@@ -312,18 +398,55 @@ impl ServerCertVerifier for Trusted {
                     .any(|trusted| trusted == certificate)
                 {
                     // The usual cause in a test environment, and OpenSSL names it.
-                    if intermediates.is_empty() && is_self_signed(certificate) {
-                        let cause = rustls::OtherError(Arc::new(SelfSigned));
-                        return Err(CertificateError::Other(cause).into());
+                    if intermediates.is_empty() && certificate::is_self_signed(certificate) {
+                        return Err(unknown(certificate, intermediates));
                     }
                     return Err(error);
                 }
-                if self.check_hostname {
+                if self.check_hostname && !is_named(certificate, name) {
                     verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
                 }
             }
         }
         Ok(ServerCertVerified::assertion())
+    }
+}
+
+impl ServerCertVerifier for Trusted {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        stapled: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let judge = |at| self.judge(certificate, intermediates, name, stapled, at);
+        let error = match judge(now) {
+            Ok(verified) => return Ok(verified),
+            Err(error) => error,
+        };
+        // OpenSSL asks for the issuer and the name before it looks at the clock.
+        let then = match &error {
+            rustls::Error::InvalidCertificate(CertificateError::ExpiredContext {
+                not_after,
+                ..
+            }) => *not_after,
+            rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext {
+                not_before,
+                ..
+            }) => *not_before,
+            _ => return Err(error),
+        };
+        match judge(then) {
+            Err(rustls::Error::InvalidCertificate(
+                cause @ (CertificateError::UnknownIssuer
+                | CertificateError::Other(_)
+                | CertificateError::NotValidForName
+                | CertificateError::NotValidForNameContext { .. }),
+            )) => Err(cause.into()),
+            _ => Err(error),
+        }
     }
 
     fn verify_tls12_signature(

@@ -1,20 +1,22 @@
 //! One connected socket, plain or encrypted, driven by whoever polls it.
 //!
-//! Owns the bytes between the kernel and the codec: reads and writes that never wait, and readiness. There is
-//! no task and no buffer of its own beyond what TLS needs, so that a request costs one write and one read.
-//! Made by `connect`; kept, reused and dropped by the session.
+//! Owns the bytes between the kernel and the codec: reads and writes that never wait, readiness, and the TLS
+//! handshake. There is no task and no buffer of its own beyond what TLS needs, so that a request costs one
+//! write and one read. Made by `connect`; kept, reused and dropped by the session.
 
 use std::{
+    future::poll_fn,
     io::{self, Read, Write},
     net::SocketAddr,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
-use rustls::ClientConnection;
+use rustls::{ClientConfig, ClientConnection, pki_types::ServerName};
 use tokio::{
-    io::{AsyncRead, ReadBuf},
-    net::TcpStream,
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpStream, UnixStream},
 };
 
 /// A connection to a server.
@@ -22,7 +24,9 @@ use tokio::{
 pub enum Transport {
     /// TCP as it is.
     Plain(TcpStream),
-    /// TLS over TCP.
+    /// A socket of this machine.
+    Unix(UnixStream),
+    /// TLS over one of these: over another TLS behind an https proxy.
     Tls(Box<TlsTransport>),
 }
 
@@ -32,6 +36,7 @@ impl Transport {
     pub fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(socket) => socket.poll_read_ready(cx),
+            Self::Unix(socket) => socket.poll_read_ready(cx),
             Self::Tls(tls) => tls.poll_read_ready(cx),
         }
     }
@@ -45,6 +50,7 @@ impl Transport {
     pub fn try_read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Plain(socket) => socket.try_read(buf),
+            Self::Unix(socket) => socket.try_read(buf),
             Self::Tls(tls) => tls.try_read(buf),
         }
     }
@@ -57,6 +63,7 @@ impl Transport {
     pub fn try_write(&mut self, data: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(socket) => socket.try_write(data),
+            Self::Unix(socket) => socket.try_write(data),
             Self::Tls(tls) => tls.try_write(data),
         }
     }
@@ -66,9 +73,10 @@ impl Transport {
     pub fn poll_write_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(socket) => socket.poll_write_ready(cx),
+            Self::Unix(socket) => socket.poll_write_ready(cx),
             Self::Tls(tls) => {
                 ready!(tls.poll_flush(cx))?;
-                tls.socket.poll_write_ready(cx)
+                tls.inner.poll_write_ready(cx)
             }
         }
     }
@@ -77,7 +85,7 @@ impl Transport {
     #[inline]
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::Plain(_) | Self::Unix(_) => Poll::Ready(Ok(())),
             Self::Tls(tls) => tls.poll_flush(cx),
         }
     }
@@ -93,6 +101,11 @@ impl Transport {
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         match self {
             Self::Plain(socket) => {
+                let mut buf = ReadBuf::new(buf);
+                ready!(Pin::new(socket).poll_read(cx, &mut buf))?;
+                Poll::Ready(Ok(buf.filled().len()))
+            }
+            Self::Unix(socket) => {
                 let mut buf = ReadBuf::new(buf);
                 ready!(Pin::new(socket).poll_read(cx, &mut buf))?;
                 Poll::Ready(Ok(buf.filled().len()))
@@ -140,17 +153,42 @@ impl Transport {
     /// The server's address.
     ///
     /// # Errors
-    /// The socket's, when it is no longer connected.
+    /// The socket's, when it is no longer connected; `Unsupported` for a socket of this machine.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.socket().peer_addr()
+        match self {
+            Self::Plain(socket) => socket.peer_addr(),
+            Self::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+            Self::Tls(tls) => tls.inner.peer_addr(),
+        }
     }
 
     /// Our own address.
     ///
     /// # Errors
-    /// The socket's.
+    /// Those of [`peer_addr`](Self::peer_addr).
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket().local_addr()
+        match self {
+            Self::Plain(socket) => socket.local_addr(),
+            Self::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+            Self::Tls(tls) => tls.inner.local_addr(),
+        }
+    }
+
+    /// Whether both sides agreed on HTTP/2 in the handshake (RFC 9113 section 3.2).
+    pub fn speaks_http2(&self) -> bool {
+        matches!(self, Self::Tls(tls) if tls.connection.alpn_protocol() == Some(b"h2"))
+    }
+
+    /// The certificate that the server showed; empty without TLS.
+    pub(super) fn peer_certificate(&self) -> &[u8] {
+        match self {
+            Self::Tls(tls) => tls
+                .connection
+                .peer_certificates()
+                .and_then(<[_]>::first)
+                .map_or(&[], |certificate| certificate.as_ref()),
+            Self::Plain(_) | Self::Unix(_) => &[],
+        }
     }
 
     /// Says goodbye as far as that is possible without waiting. The socket closes when this is dropped.
@@ -159,27 +197,89 @@ impl Transport {
             tls.connection.send_close_notify();
             // The server may be gone already; nobody wants to know.
             let _ = tls.push();
+            tls.inner.shutdown();
         }
     }
+}
 
-    fn socket(&self) -> &TcpStream {
-        match self {
-            Self::Plain(socket) => socket,
-            Self::Tls(tls) => &tls.socket,
-        }
+/// For protocols that bring their own driver.
+impl AsyncRead for Transport {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let count = ready!(Self::poll_read(
+            self.get_mut(),
+            cx,
+            buf.initialize_unfilled()
+        ))?;
+        buf.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Self::poll_write(self.get_mut(), cx, data)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Self::poll_flush(self.get_mut(), cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let transport = self.get_mut();
+        transport.shutdown();
+        Self::poll_flush(transport, cx)
     }
 }
 
 /// The state of a TLS connection after its handshake.
 #[derive(Debug)]
 pub struct TlsTransport {
-    socket: TcpStream,
+    inner: Transport,
     connection: ClientConnection,
 }
 
 impl TlsTransport {
-    pub(super) fn new(socket: TcpStream, connection: ClientConnection) -> Self {
-        Self { socket, connection }
+    /// Shakes hands over `inner`. An error of TLS itself is inside the I/O error.
+    pub(super) async fn handshake(
+        inner: Transport,
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    ) -> io::Result<Self> {
+        let connection = ClientConnection::new(config, name)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        let mut tls = Self { inner, connection };
+        poll_fn(|cx| tls.poll_handshake(cx)).await?;
+        Ok(tls)
+    }
+
+    fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.poll_flush(cx))?;
+            if !self.connection.is_handshaking() {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(self.inner.poll_read_ready(cx))?;
+            match self.connection.read_tls(&mut Socket(&mut self.inner)) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+            if let Err(error) = self.connection.process_new_packets() {
+                // The alert that says why.
+                let _ = self.push();
+                let error = io::Error::new(io::ErrorKind::InvalidData, error);
+                return Poll::Ready(Err(error));
+            }
+        }
     }
 
     fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -191,7 +291,7 @@ impl TlsTransport {
         if buffered {
             Poll::Ready(Ok(()))
         } else {
-            self.socket.poll_read_ready(cx)
+            self.inner.poll_read_ready(cx)
         }
     }
 
@@ -202,7 +302,7 @@ impl TlsTransport {
                 done => return done,
             }
             // At the end of TCP this takes in nothing, and the reader above then tells which end it was.
-            let arrived = self.connection.read_tls(&mut Socket(&self.socket));
+            let arrived = self.connection.read_tls(&mut Socket(&mut self.inner));
             // Looked at even when nothing arrived: a broken connection stays broken and never just waits.
             if let Err(error) = self.connection.process_new_packets() {
                 // The alert that says why.
@@ -232,9 +332,10 @@ impl TlsTransport {
         loop {
             match self.push() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(self.socket.poll_write_ready(cx))?;
+                    ready!(self.inner.poll_write_ready(cx))?;
                 }
-                done => return Poll::Ready(done),
+                Ok(()) => return self.inner.poll_flush(cx),
+                failed => return Poll::Ready(failed),
             }
         }
     }
@@ -242,7 +343,7 @@ impl TlsTransport {
     /// Hands finished records to the socket until there are none.
     fn push(&mut self) -> io::Result<()> {
         while self.connection.wants_write() {
-            if self.connection.write_tls(&mut Socket(&self.socket))? == 0 {
+            if self.connection.write_tls(&mut Socket(&mut self.inner))? == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
         }
@@ -258,7 +359,7 @@ fn ignore_would_block(result: io::Result<()>) -> io::Result<()> {
 }
 
 /// The socket as rustls wants it.
-struct Socket<'a>(&'a TcpStream);
+struct Socket<'a>(&'a mut Transport);
 
 impl Read for Socket<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
@@ -272,7 +373,14 @@ impl Write for Socket<'_> {
     }
 
     fn write_vectored(&mut self, parts: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        self.0.try_write_vectored(parts)
+        match &mut *self.0 {
+            Transport::Plain(socket) => socket.try_write_vectored(parts),
+            Transport::Unix(socket) => socket.try_write_vectored(parts),
+            Transport::Tls(tls) => {
+                let first = parts.iter().find(|part| !part.is_empty());
+                first.map_or(Ok(0), |part| tls.try_write(part))
+            }
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -11,7 +11,8 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned, pki_types::PrivateKeyD
 
 use super::*;
 use crate::http::{
-    connect::{ConnectTimeouts, Endpoint, Resolver, connect},
+    connect::{Dialer, Endpoint, Network, Route},
+    resolve::Resolver,
     tls::TlsSettings,
 };
 
@@ -42,12 +43,15 @@ async fn connected(
         tls,
     };
     thread::spawn(move || serve(listener.accept().unwrap().0));
-    connect(
-        &endpoint,
-        &TlsSettings::unverified(),
-        &Resolver::new(),
-        ConnectTimeouts::default(),
-    )
+    Dialer {
+        resolver: &Resolver::new(),
+        network: &Network::default(),
+        tls: &TlsSettings::unverified(),
+        route: &Route::Direct,
+        http2: false,
+        sock_connect: None,
+    }
+    .connect(&endpoint)
     .await
     .unwrap()
 }

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use hdrhistogram::Histogram;
+
 use super::recorder::Tally;
 
 /// Service times of some requests or runs.
@@ -22,6 +24,11 @@ impl Default for Distribution {
 impl Distribution {
     pub(super) fn add(&mut self, tally: &Tally) {
         self.0.add(tally);
+    }
+
+    /// Its buckets, in microseconds.
+    pub(super) fn into_histogram(self) -> Histogram<u64> {
+        self.0.histogram
     }
 
     /// How many there are.

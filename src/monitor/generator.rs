@@ -59,6 +59,7 @@ impl Generator {
     /// address uses most.
     pub fn set_targets(&mut self, targets: Vec<SocketAddr>) {
         self.targets = targets;
+        self.ports.restart();
     }
 
     /// How late the event loop was since the last sample. Used for one sample; without it that one has a gap.

@@ -91,19 +91,27 @@ fn its_end_is_said_once() {
 }
 
 #[test]
-fn many_sockets_are_not_read_every_time() {
-    let tree = machine();
-    let line =
-        "   1: 0100007F:9C40 0A00000A:0050 01 00000000:00000000 00:00000000 00000000 0 0 2 1\n";
-    tree.write(&[("proc/net/tcp", &line.repeat(9000))]);
-    let mut generator = Generator::new(&[100], tree.roots()).unwrap();
-    let counts: Vec<_> = (0..4)
-        .map(|second| {
-            generator
-                .sample(at(second))
-                .unwrap()
-                .get(Metric::EphemeralPortsUsed)
-        })
-        .collect();
-    assert_eq!(counts, [Some(9000.0), None, None, Some(9000.0)]);
+fn socket_tables_are_read_the_less_often_the_longer_they_are() {
+    for (sockets, pause) in [(10_u16, 4), (3000, 6)] {
+        let tree = machine();
+        let line = |port| {
+            format!(
+                "   1: 0100007F:{port:04X} 0A00000A:0050 01 00000000:00000000 00:00000000 00000000 0 0 2 1\n"
+            )
+        };
+        let lines: String = (40_000..40_000 + sockets).map(line).collect();
+        // The last one twice, as the kernel may list it when the table changes meanwhile.
+        let table = lines + &line(40_000 + sockets - 1);
+        tree.write(&[("proc/net/tcp", &table)]);
+        let mut generator = Generator::new(&[100], tree.roots()).unwrap();
+        let counts: Vec<_> = (0..pause + 2)
+            .map(|second| generator.sample(at(second)).unwrap())
+            .map(|sample| sample.get(Metric::EphemeralPortsUsed))
+            .collect();
+        let (first, rest) = counts.split_first().unwrap();
+        let (last, between) = rest.split_last().unwrap();
+        let expected = Some(f64::from(sockets));
+        assert_eq!((*first, *last), (expected, expected));
+        assert!(between.iter().all(Option::is_none));
+    }
 }

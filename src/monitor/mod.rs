@@ -16,8 +16,8 @@
 //! 4. At the end, [`Monitor::into_series`]; the verdict asks `series.window(metric, from, to)` over the time the
 //!    capacity was held.
 //!
-//! All samplers together take some 3 ms per sample: `cargo run --release --no-default-features --example
-//! monitor_cost` measures it.
+//! All samplers together take some 6 ms of CPU per sample, 0.6 % of a core at one a second (2,000 connections, a tree
+//! of 32 processes): `cargo run --release --no-default-features --example monitor_cost` measures it.
 //!
 //! | file | owns |
 //! |---|---|

@@ -1,8 +1,9 @@
 //! `port:8888`: whoever listens there, and all that descends from them.
 //!
 //! Owns the way from a port to the processes that hold its listening sockets. Several may: forked workers share one
-//! socket, others bind the port each for themselves. When the sockets or their holders are gone the search begins anew,
-//! so a restarted service is followed to its new processes. Called by the driver.
+//! socket, others bind the port each for themselves. When the sockets change or their holders are gone the search begins
+//! anew: a service that restarted is followed to its new processes, one that only replaced a worker goes on as it was,
+//! and one that closed its socket to finish what it has is sampled until it exits. Called by the driver.
 
 use std::fs;
 use std::time::Duration;
@@ -30,6 +31,7 @@ const FORWARDERS: &[&str] = &[
 pub struct Port {
     number: u16,
     roots: Roots,
+    files: Files,
     meter: ProcessMeter,
     inodes: Vec<u64>,
     /// Whether the processes of the last search are still followed.
@@ -43,16 +45,17 @@ impl Port {
             number: port,
             meter: ProcessMeter::new(ProcessSet::new(true), roots.clone()),
             roots,
+            files: Files::default(),
             inodes: Vec::new(),
             is_found: false,
         };
-        let listeners = tcp::listeners(port, &sampler.roots);
+        let listeners = tcp::listeners(port, &sampler.roots, &mut sampler.files);
         sampler.follow(&listeners)?;
         Ok(sampler)
     }
 
-    /// Takes the holders of the sockets as roots.
-    fn follow(&mut self, listeners: &[Listener]) -> Result<(), Error> {
+    /// Takes the holders of the sockets as roots, and tells whether they are others than before.
+    fn follow(&mut self, listeners: &[Listener]) -> Result<bool, Error> {
         if listeners.is_empty() {
             return Err(Error::NoListener { port: self.number });
         }
@@ -61,9 +64,9 @@ impl Port {
         if pids.is_empty() {
             return Err(Error::HiddenListener { port: self.number });
         }
-        let mut files = Files::default();
         for pid in &pids {
-            let name = files
+            let name = self
+                .files
                 .read(&self.roots.of_process(*pid, "comm"))
                 .unwrap_or_default()
                 .trim();
@@ -74,47 +77,51 @@ impl Port {
                 });
             }
         }
+        let are_others = !pids.iter().any(|pid| self.meter.contains(*pid));
+        if are_others {
+            self.meter.restart();
+        }
+        self.is_found = false;
         for pid in pids {
             self.is_found |= self.meter.add_root(pid);
         }
         if !self.is_found {
             return Err(Error::NoListener { port: self.number });
         }
-        Ok(())
+        Ok(are_others)
     }
 }
 
 impl Sampler for Port {
     fn sample(&mut self, now: Duration) -> Result<Sample, Error> {
-        let listeners = tcp::listeners(self.number, &self.roots);
-        let (mut sample, mut roots_alive) = self.meter.sample(now);
-        // A service that reloads may open the port anew while its old processes finish: sockets decide, then processes.
+        let listeners = tcp::listeners(self.number, &self.roots, &mut self.files);
+        let (mut sample, roots_alive) = self.meter.sample(now);
+        // Sockets decide before processes: a service that reloads may open the port anew while old processes finish.
         let is_moved = !listeners.is_empty() && inodes(&listeners) != self.inodes;
         if is_moved || roots_alive == 0 {
-            let was_found = self.is_found;
-            self.is_found = false;
-            self.meter.restart();
             match self.follow(&listeners) {
-                Ok(()) => {
-                    (sample, roots_alive) = self.meter.sample(now);
+                Ok(false) => {}
+                Ok(true) => {
+                    (sample, _) = self.meter.sample(now);
                     sample.events.push(Event::Restarted);
                 }
-                // Nothing listens at the moment, which is an exit and no fault of the monitor.
-                Err(Error::NoListener { .. }) => {
+                Err(error) => {
+                    let was_found = std::mem::replace(&mut self.is_found, false);
+                    self.meter.restart();
+                    // Nothing listens at the moment, which is an exit and no fault of the monitor.
+                    let Error::NoListener { .. } = error else {
+                        return Err(error);
+                    };
                     sample = Sample::default();
                     if was_found {
                         sample.events.push(Event::Exited);
                     }
                 }
-                Err(error) => return Err(error),
             }
         }
-        if roots_alive > 0 {
-            let waiting = listeners.iter().map(|listener| listener.queue).sum();
-            sample.set_count(
-                Metric::AcceptQueue,
-                (!listeners.is_empty()).then_some(waiting),
-            );
+        if self.is_found && !listeners.is_empty() {
+            let waiting = listeners.iter().map(|listener| listener.queue).sum::<u64>();
+            sample.set_count(Metric::AcceptQueue, waiting);
         }
         Ok(sample)
     }

@@ -97,6 +97,53 @@ fn a_service_that_hands_its_port_over_is_followed_at_once() {
 }
 
 #[test]
+fn a_replaced_worker_is_no_restart() {
+    let tree = Tree::new();
+    listens(&tree, 42, 0);
+    holds(&tree, 100, 42, &Line::new(100, 1, 50, 0));
+    let mut sampler = Port::new(8888, tree.roots()).unwrap();
+    sampler.sample(at(0)).unwrap();
+    // The process opened another socket, and another process shares it.
+    listens(&tree, 43, 0);
+    tree.remove("proc/100/fd/3");
+    holds(&tree, 100, 43, &Line::new(100, 1, 60, 0));
+    holds(&tree, 200, 43, &Line::new(200, 1, 900, 0));
+    let sample = sampler.sample(at(1)).unwrap();
+    assert_eq!(
+        (sample.events.len(), sample.get(Metric::CpuCoresUsed)),
+        (0, Some(0.1))
+    );
+    holds(&tree, 200, 43, &Line::new(200, 1, 930, 0));
+    let sample = sampler.sample(at(2)).unwrap();
+    assert_eq!(
+        (
+            sample.get(Metric::Processes),
+            sample.get(Metric::CpuCoresUsed)
+        ),
+        (Some(2.0), Some(0.3))
+    );
+}
+
+#[test]
+fn a_service_that_closed_its_port_is_sampled_until_it_exits() {
+    let tree = Tree::new();
+    listens(&tree, 42, 0);
+    holds(&tree, 100, 42, &Line::new(100, 1, 50, 0));
+    let mut sampler = Port::new(8888, tree.roots()).unwrap();
+    tree.write(&[("proc/net/tcp", "heading\n")]);
+    let sample = sampler.sample(at(0)).unwrap();
+    assert_eq!(
+        (
+            sample.get(Metric::Processes),
+            sample.get(Metric::AcceptQueue)
+        ),
+        (Some(1.0), None)
+    );
+    tree.remove("proc/100");
+    assert_eq!(sampler.sample(at(1)).unwrap().events, [Event::Exited]);
+}
+
+#[test]
 fn every_refusal_names_the_port() {
     let tree = Tree::new();
     let refusal = || Port::new(8888, tree.roots()).unwrap_err();

@@ -85,6 +85,7 @@ pub(crate) struct Timeouts {
 
 /// How a request is carried out.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent choices")]
 pub(crate) struct Options {
     pub(crate) timeouts: Timeouts,
     pub(crate) follow: bool,
@@ -92,6 +93,8 @@ pub(crate) struct Options {
     pub(crate) raise_for_status: bool,
     /// One hop with exactly the headers given: no session headers, no cookies.
     pub(crate) bare: bool,
+    /// `ssl=False` was said: connection errors show it.
+    pub(crate) unverified: bool,
 }
 
 /// What the keyword arguments of a call come to.
@@ -101,8 +104,6 @@ pub(crate) struct Arguments {
     pub(crate) content_type: Option<&'static str>,
     pub(crate) authorization: Option<String>,
     pub(crate) options: Options,
-    /// `ssl=False` for this request only.
-    pub(crate) unverified: bool,
 }
 
 /// A number of seconds as aiohttp takes it: none, zero and less are no limit.
@@ -251,7 +252,6 @@ impl Arguments {
             content_type: None,
             authorization: session.authorization().map(str::to_owned),
             options: session.default_options(),
-            unverified: false,
         }
     }
 
@@ -365,7 +365,7 @@ impl Arguments {
             },
             "ssl" => match flag(value) {
                 Some(true) => {}
-                Some(false) => self.unverified = true,
+                Some(false) => self.options.unverified = true,
                 None if value.is_none() => {}
                 None => return Ok(false),
             },

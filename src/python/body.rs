@@ -4,6 +4,7 @@ use super::awaitable::Awaitable;
 use super::connection::Connection;
 use super::ffi::GilCell;
 use super::response::BodyRead;
+use super::stream::Stream;
 use crate::http::error::Error;
 use pyo3::prelude::*;
 use std::sync::Arc;
@@ -22,9 +23,31 @@ struct State {
     whole: bool,
 }
 
+/// Where a body comes from.
+pub(crate) enum Source {
+    Connection(Arc<Connection>),
+    Stream(Arc<Stream>),
+}
+
+impl Source {
+    fn resume(&self, py: Python<'_>) {
+        match self {
+            Self::Connection(connection) => connection.resume(py),
+            Self::Stream(stream) => stream.resume(py),
+        }
+    }
+
+    fn abort(&self, py: Python<'_>) {
+        match self {
+            Self::Connection(connection) => connection.abort(py),
+            Self::Stream(stream) => stream.abort(py),
+        }
+    }
+}
+
 /// See the module's text.
 pub(crate) struct Body {
-    connection: Arc<Connection>,
+    source: Source,
     state: GilCell<State>,
 }
 
@@ -40,9 +63,9 @@ pub(crate) enum Available {
 }
 
 impl Body {
-    pub(crate) fn new(connection: Arc<Connection>, data: Vec<u8>) -> Arc<Self> {
+    pub(crate) fn new(source: Source, data: Vec<u8>) -> Arc<Self> {
         Arc::new(Self {
-            connection,
+            source,
             state: GilCell::new(State {
                 data,
                 ..State::default()
@@ -112,7 +135,7 @@ impl Body {
             available,
             Available::Failed(_) | Available::Data { complete: true, .. }
         ) {
-            self.connection.resume(py);
+            self.source.resume(py);
         }
         available
     }
@@ -129,7 +152,7 @@ impl Body {
     /// Nobody will read on: the connection cannot be used for anything else.
     pub(crate) fn abandon(&self, py: Python<'_>) {
         if !self.is_complete(py) {
-            self.connection.abort(py);
+            self.source.abort(py);
         }
     }
 }

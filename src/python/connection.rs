@@ -5,7 +5,7 @@
 //! worker's next request, made in the same turn, finds it there.
 
 use super::awaitable::{Awaitable, Outcome};
-use super::body::Body;
+use super::body::{Body, Source};
 use super::event_loop::Engine;
 use super::ffi::GilCell;
 use super::pool::{Key, Pool};
@@ -84,6 +84,8 @@ struct Flight {
     last_read: Instant,
     answered: bool,
     uploading: bool,
+    /// The body, while it waits for an interim response (RFC 9110 section 10.1.1).
+    held: Option<Vec<u8>>,
     interim: u8,
     receiving: Option<Receiving>,
     status: u16,
@@ -208,6 +210,7 @@ impl Connection {
             last_read: began,
             answered: false,
             uploading: job.is_uploading(),
+            held: job.held_body(),
             interim: 0,
             receiving: None,
             status: 0,
@@ -251,6 +254,14 @@ impl Connection {
     /// Gives the connection more of a request's body.
     pub(crate) fn write(&self, py: Python<'_>, data: &[u8]) {
         let mut state = self.state.borrow_mut(py);
+        if let Some(held) = state
+            .flight
+            .as_mut()
+            .and_then(|flight| flight.held.as_mut())
+        {
+            held.extend_from_slice(data);
+            return;
+        }
         state.outgoing.extend_from_slice(data);
         state.wake();
     }
@@ -265,7 +276,7 @@ impl Connection {
     /// Resolves `waiter` when the socket has taken everything. False: it has already.
     pub(crate) fn when_sent(&self, waiter: &Bound<'_, Awaitable>) -> bool {
         let mut state = self.state.borrow_mut(waiter.py());
-        if state.closed || state.sent >= state.outgoing.len() {
+        if state.closed || (state.sent >= state.outgoing.len() && !state.is_holding()) {
             return false;
         }
         state.drain = Some(waiter.clone().unbind());
@@ -276,7 +287,11 @@ impl Connection {
     /// Bytes that the socket has not taken yet.
     pub(crate) fn unsent_bytes(&self, py: Python<'_>) -> usize {
         let state = self.state.borrow(py);
-        state.outgoing.len().saturating_sub(state.sent)
+        let held = state
+            .flight
+            .as_ref()
+            .and_then(|flight| flight.held.as_ref());
+        state.outgoing.len().saturating_sub(state.sent) + held.map_or(0, Vec::len)
     }
 
     /// Goes on reading a body whose reader had fallen behind.
@@ -436,7 +451,9 @@ impl State {
                 }
             }
             self.flush(cx);
-            if self.sent >= self.outgoing.len()
+            if self.drain.is_some()
+                && self.sent >= self.outgoing.len()
+                && !self.is_holding()
                 && let Some(waiter) = self.drain.take()
             {
                 return Turn::Sent(waiter);
@@ -482,6 +499,13 @@ impl State {
             self.waker = Some(cx.waker().clone());
         }
         Turn::Wait
+    }
+
+    /// Whether a body waits for an interim response.
+    fn is_holding(&self) -> bool {
+        self.flight
+            .as_ref()
+            .is_some_and(|flight| flight.held.is_some())
     }
 
     fn is_paused(&self, py: Python<'_>) -> bool {
@@ -618,6 +642,7 @@ impl State {
             // Bytes behind a response belong to no request: such a connection is not trusted again.
             reusable: flight.keep_alive
                 && !flight.uploading
+                && flight.held.is_none()
                 && unread_bytes == 0
                 && self.sent >= self.outgoing.len(),
             sent: flight.sent,
@@ -679,6 +704,9 @@ impl State {
                             let message = format!("more than {MAX_INTERIM} interim responses");
                             return Some(Turn::Over(Some(Error::BadResponse { message })));
                         }
+                        if let Some(held) = flight.held.take() {
+                            self.outgoing.extend_from_slice(&held);
+                        }
                         data = data.get(head.head_len..).unwrap_or_default();
                     }
                     Ok(Some(head)) => break head,
@@ -725,7 +753,7 @@ impl State {
                 self.complete(rest.len() - consumed),
             ),
             Ok(None) => {
-                let body = Body::new(Arc::clone(connection), decoded);
+                let body = Body::new(Source::Connection(Arc::clone(connection)), decoded);
                 receiving.body = Arc::downgrade(&body);
                 if let Some(flight) = &mut self.flight {
                     flight.receiving = Some(receiving);

@@ -6,7 +6,9 @@
 use super::arguments::Method;
 use super::response::Response;
 use super::urls::UrlEntry;
+use crate::http::codec;
 use crate::http::error::{Error, TimeoutKind};
+use crate::http::proxy::Proxy;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use std::io;
@@ -41,7 +43,61 @@ pub(crate) fn of(
     method: &Method,
     sent_headers: Option<Bound<'_, PyList>>,
 ) -> PyErr {
-    build(py, error, url, method, sent_headers).unwrap_or_else(|error| error)
+    of_request(py, error, url, method, sent_headers, false)
+}
+
+/// The same for a request with `ssl=False`, which connection errors show.
+pub(crate) fn of_request(
+    py: Python<'_>,
+    error: Error,
+    url: &UrlEntry,
+    method: &Method,
+    sent_headers: Option<Bound<'_, PyList>>,
+    unverified: bool,
+) -> PyErr {
+    build(py, error, url, method, sent_headers, unverified).unwrap_or_else(|error| error)
+}
+
+/// `ClientHttpProxyError`, or the error of an answer that is not HTTP, with the CONNECT request.
+pub(crate) fn of_proxy(py: Python<'_>, error: Error, url: &UrlEntry, proxy: &Proxy) -> PyErr {
+    let details = PyDict::new(py);
+    let latin1 = |bytes: &[u8]| bytes.iter().copied().map(char::from).collect::<String>();
+    let filled = || -> PyResult<&str> {
+        details.set_item("url", &*url.text)?;
+        details.set_item("real_url", &proxy.url)?;
+        details.set_item("method", "CONNECT")?;
+        details.set_item("headers", proxy.headers.clone())?;
+        let Error::ProxyRefused { status, head } = error else {
+            details.set_item("message", error.to_string())?;
+            return Ok("bad_response");
+        };
+        let received: Vec<(String, String)> = codec::headers(&head)
+            .into_iter()
+            .map(|(name, value)| (latin1(name), latin1(value)))
+            .collect();
+        details.set_item("status", status)?;
+        details.set_item("message", latin1(codec::reason(&head)))?;
+        details.set_item("response_headers", received)?;
+        Ok("proxy_refused")
+    };
+    match filled() {
+        Ok(kind) => make(py, kind, &details),
+        Err(error) => error,
+    }
+}
+
+/// Whom the connection was for: behind a proxy that is not always the URL's host.
+fn place(details: &Bound<'_, PyDict>, error: &Error) -> PyResult<()> {
+    if let Error::Dns { host, port, .. }
+    | Error::Connect { host, port, .. }
+    | Error::Proxy { host, port, .. }
+    | Error::Tls { host, port, .. }
+    | Error::Fingerprint { host, port, .. } = error
+    {
+        details.set_item("host", host)?;
+        details.set_item("port", port)?;
+    }
+    Ok(())
 }
 
 fn build(
@@ -50,6 +106,7 @@ fn build(
     url: &UrlEntry,
     method: &Method,
     sent_headers: Option<Bound<'_, PyList>>,
+    unverified: bool,
 ) -> PyResult<PyErr> {
     let details = PyDict::new(py);
     details.set_item("url", &*url.text)?;
@@ -57,12 +114,44 @@ fn build(
     details.set_item("is_ssl", url.target.tls)?;
     details.set_item("host", &url.target.host)?;
     details.set_item("port", url.target.port)?;
+    if unverified {
+        details.set_item("ssl", false)?;
+    }
+    place(&details, &error)?;
     let kind = match error {
+        Error::Proxy {
+            tls,
+            source,
+            detail,
+            ..
+        } => {
+            details.set_item("is_ssl", tls)?;
+            put_os_error(&details, &source)?;
+            details.set_item("detail", detail)?;
+            "proxy"
+        }
+        // Told by `of_proxy`, which knows the proxy.
+        Error::ProxyRefused { status, .. } => {
+            details.set_item("status", status)?;
+            "proxy_refused"
+        }
+        Error::ProxyGarbage { message } => {
+            details.set_item("message", message)?;
+            "bad_response"
+        }
+        Error::Unix { path, source } => {
+            details.set_item("path", path)?;
+            put_os_error(&details, &source)?;
+            "unix"
+        }
         Error::Dns { source, .. } => {
             details.set_item("strerror", source.to_string())?;
             "dns"
         }
         Error::Connect { source, detail, .. } => {
+            if source.kind() == io::ErrorKind::UnexpectedEof {
+                details.set_item("reset", true)?;
+            }
             put_os_error(&details, &source)?;
             details.set_item("detail", detail)?;
             "connect"
@@ -108,6 +197,15 @@ fn build(
         }
     };
     Ok(make(py, kind, &details))
+}
+
+/// `ClientConnectionError("Connector is closed.")`: the wait for a connection is in vain.
+pub(crate) fn connector_closed(py: Python<'_>) -> PyErr {
+    let details = PyDict::new(py);
+    match details.set_item("message", "Connector is closed.") {
+        Ok(()) => make(py, "connection_closed", &details),
+        Err(error) => error,
+    }
 }
 
 /// `ClientConnectionError("Connection closed")`: a body was asked for that nobody had read in time.

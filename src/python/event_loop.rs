@@ -14,7 +14,7 @@ use super::connection::Sent;
 use super::ffi::{self, GilCell};
 use super::urls::{UrlCache, UrlEntry};
 use crate::engine::shared::RunState;
-use crate::http::connect::Resolver;
+use crate::http::resolve::Resolver;
 use crate::metrics::SharedRecorder;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;

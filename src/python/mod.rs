@@ -5,7 +5,8 @@
 //! | `event_loop`, `bridge` | tokio inside asyncio's `select()`, or beside a foreign loop |
 //! | `plan`, `worker` | which scenario runs next, and stepping its coroutine |
 //! | `session`, `arguments`, `request`, `urls` | a request, from the call to its bytes |
-//! | `connection`, `pool`, `body` | the exchange on a kept connection |
+//! | `connector`, `pool` | how connections are made, kept, limited and shared |
+//! | `connection`, `stream`, `body` | the exchange on a kept connection, or on a part of one |
 //! | `response`, `cold`, `awaitable`, `json`, `errors` | what the script gets back |
 //! | `context` | the way to the Python half of the session |
 //! | `state`, `metrics`, `tls`, `cookies` | the pure modules' types for Python |
@@ -19,6 +20,7 @@ mod body;
 mod bridge;
 mod cold;
 mod connection;
+mod connector;
 mod context;
 mod cookies;
 mod errors;
@@ -33,6 +35,7 @@ mod response;
 mod session;
 pub mod sizing;
 pub mod state;
+mod stream;
 mod tls;
 mod urls;
 mod worker;
@@ -44,6 +47,8 @@ mod core {
     use super::awaitable::Awaitable;
     #[pymodule_export]
     use super::bridge::Bridge;
+    #[pymodule_export]
+    use super::connector::Connector;
     #[pymodule_export]
     use super::cookies::CookieJar;
     #[pymodule_export]
@@ -57,7 +62,7 @@ mod core {
     #[pymodule_export]
     use super::session::Session;
     #[pymodule_export]
-    use super::sizing::SizingController;
+    use super::sizing::{SizingController, SizingSearch};
     #[pymodule_export]
     use super::state::RunState;
     #[pymodule_export]

@@ -13,6 +13,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// One registered scenario.
@@ -32,6 +33,8 @@ pub(crate) struct Scenario {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Next {
     Run(usize),
+    /// Pause: there are workers enough.
+    Park,
     Finish,
 }
 
@@ -77,8 +80,7 @@ impl Plan {
         started: u64,
         elapsed: Duration,
     ) -> PyResult<Next> {
-        let state = self.state();
-        if state.stopped() || state.reached() || elapsed > self.duration {
+        if self.is_over(elapsed) {
             return Ok(Next::Finish);
         }
         let step = i64::try_from(started).unwrap_or(i64::MAX).saturating_add(1);
@@ -87,6 +89,9 @@ impl Plan {
             .is_some_and(|limit| limit != 0 && step > limit)
         {
             return Ok(Next::Finish);
+        }
+        if !self.may_run(worker_id) {
+            return Ok(Next::Park);
         }
         if let Some(single) = self.single {
             return Ok(Next::Run(single));
@@ -105,6 +110,17 @@ impl Plan {
     /// Whether the script chooses the scenarios, in code that may take time.
     pub(crate) fn has_picker(&self) -> bool {
         self.picker.is_some()
+    }
+
+    /// Whether a worker that started `elapsed` ago begins no further run, however many are allowed.
+    pub(crate) fn is_over(&self, elapsed: Duration) -> bool {
+        let state = self.state();
+        state.stopped() || state.reached() || elapsed > self.duration
+    }
+
+    /// Whether that worker is one of those allowed to run.
+    pub(crate) fn may_run(&self, worker_id: i64) -> bool {
+        self.state().may_run(u64::try_from(worker_id).unwrap_or(0))
     }
 
     fn pick(&self, py: Python<'_>, worker_id: i64, step: i64) -> PyResult<usize> {
@@ -268,6 +284,13 @@ impl Plan {
     fn stop(&self, py: Python<'_>) {
         self.state().stop();
         self.each_worker(py, Worker::end_delay);
+    }
+
+    /// Resumes the pausing workers of this process that may run again, or are over. To be called every now and then.
+    fn wake(&self, py: Python<'_>) {
+        if self.state().slot().parked.load(Ordering::Relaxed) > 0 {
+            self.each_worker(py, Worker::wake);
+        }
     }
 
     /// Cancels the run that each worker of this process has in flight.

@@ -1,29 +1,63 @@
-//! The idle connections of one session, and the queue of requests that wait for one.
+//! The connections of one connector, and the queue of requests that wait for one.
+//!
+//! A limit counts the connections that are busy or being opened, as aiohttp's does: idle ones are free.
+//! Whoever waits is served in the order of arrival, past those whose host has its share already. What
+//! the connections have in common, and what the numbers in a [`Key`] stand for, is [`super::connector`]'s.
 
-use super::awaitable::Awaitable;
+use super::awaitable::{Awaitable, Outcome};
 use super::connection::Connection;
+use super::connector::Ways;
+use super::errors;
 use super::ffi::GilCell;
 use super::request::Job;
+use super::stream::Multiplexed;
+use crate::http::error::Error;
 use pyo3::prelude::*;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Connections are interchangeable when they go to the same origin with the same TLS settings.
+/// Connections are interchangeable when they go to the same origin with the same TLS settings by the
+/// same route.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Key {
     pub(crate) origin: u32,
-    /// Index of the TLS settings in the session; 0 without TLS.
+    /// Number of the TLS settings; 0 without TLS.
     pub(crate) tls: u32,
+    /// Number of the route; 0 is the connector's own.
+    pub(crate) route: u32,
+}
+
+struct Waiting {
+    key: Key,
+    request: Py<Awaitable>,
+    /// An idle connection will not do.
+    fresh: bool,
+}
+
+/// An origin with which HTTP/2 may be spoken.
+struct Shared {
+    key: Key,
+    state: Sharing,
+}
+
+enum Sharing {
+    /// One request opens the connection, these wait for it.
+    Opening(Vec<Py<Awaitable>>),
+    Open(Arc<Multiplexed>),
+    /// The server speaks HTTP/1.1.
+    Refused,
 }
 
 #[derive(Default)]
 struct State {
+    shared: Vec<Shared>,
     idle: Vec<Arc<Connection>>,
-    /// Connections by key, in use, being opened or idle. Only kept when there is a limit.
-    open: Vec<(Key, usize)>,
-    total: usize,
-    waiting: VecDeque<(Key, Py<Awaitable>)>,
+    /// Connections in use or being opened.
+    busy: usize,
+    /// The same by key. Only kept when there is a limit per host.
+    busy_at: Vec<(Key, usize)>,
+    waiting: VecDeque<Waiting>,
     closed: bool,
 }
 
@@ -33,11 +67,14 @@ pub(crate) struct Pool {
     limit: usize,
     limit_per_host: usize,
     keepalive: Duration,
+    pub(crate) ways: Ways,
 }
 
 /// How a request gets its connection.
 pub(crate) enum Checkout {
     Idle(Arc<Connection>),
+    /// One that is in use by others, too.
+    Shared(Arc<Multiplexed>),
     /// Open one: it is counted already.
     Open,
     /// The request waits in the queue.
@@ -45,16 +82,23 @@ pub(crate) enum Checkout {
 }
 
 impl Pool {
-    pub(crate) fn new(limit: usize, limit_per_host: usize, keepalive: Duration) -> Arc<Self> {
+    pub(crate) fn new(
+        limit: usize,
+        limit_per_host: usize,
+        keepalive: Duration,
+        ways: Ways,
+    ) -> Arc<Self> {
         Arc::new(Self {
             state: GilCell::default(),
             limit,
             limit_per_host,
             keepalive,
+            ways,
         })
     }
 
-    /// Finds a connection for a request. `fresh` rules out the idle ones.
+    /// Finds a connection for a request. `fresh` rules out the idle ones; `multiplex` is whether HTTP/2 may
+    /// be spoken.
     #[inline]
     pub(crate) fn checkout(
         &self,
@@ -62,9 +106,116 @@ impl Pool {
         key: Key,
         now: Instant,
         fresh: bool,
+        multiplex: bool,
     ) -> Checkout {
         let py = request.py();
         let mut state = self.state.borrow_mut(py);
+        if multiplex && let Some(checkout) = self.share(&mut state, request, key) {
+            return checkout;
+        }
+        if self.has_room(&state, key) {
+            return self.take(&mut state, py, key, now, fresh);
+        }
+        state.waiting.push_back(Waiting {
+            key,
+            request: request.clone().unbind(),
+            fresh,
+        });
+        Checkout::Queued
+    }
+
+    /// An HTTP/2 connection, or the wait for one, or the place for it; `None` when HTTP/1.1 is spoken.
+    fn share(
+        &self,
+        state: &mut State,
+        request: &Bound<'_, Awaitable>,
+        key: Key,
+    ) -> Option<Checkout> {
+        let py = request.py();
+        if let Some(index) = state.shared.iter().position(|shared| shared.key == key) {
+            match state.shared.get_mut(index).map(|shared| &mut shared.state) {
+                Some(Sharing::Refused) => return None,
+                Some(Sharing::Opening(waiting)) => {
+                    waiting.push(request.clone().unbind());
+                    return Some(Checkout::Queued);
+                }
+                Some(Sharing::Open(multiplexed)) if multiplexed.is_usable(py) => {
+                    return Some(Checkout::Shared(Arc::clone(multiplexed)));
+                }
+                // It has ended, or takes no more requests.
+                Some(Sharing::Open(_)) | None => {
+                    state.shared.swap_remove(index);
+                }
+            }
+        }
+        self.count(state, key);
+        state.shared.push(Shared {
+            key,
+            state: Sharing::Opening(Vec::new()),
+        });
+        Some(Checkout::Open)
+    }
+
+    /// Whether the connection that is being opened is one that others wait for, too.
+    pub(crate) fn is_opening_for_all(&self, py: Python<'_>, key: Key) -> bool {
+        let state = self.state.borrow(py);
+        state
+            .shared
+            .iter()
+            .any(|shared| shared.key == key && matches!(shared.state, Sharing::Opening(_)))
+    }
+
+    /// The connection that was opened for everybody is there. The limits are for the others: it gives its
+    /// place back.
+    pub(crate) fn shares(&self, py: Python<'_>, key: Key, multiplexed: &Arc<Multiplexed>) {
+        let open = Sharing::Open(Arc::clone(multiplexed));
+        let waiting = self.state.borrow_mut(py).settle(key, Some(open));
+        for request in waiting {
+            let checkout = Checkout::Shared(Arc::clone(multiplexed));
+            Job::proceed(request.bind(py), checkout);
+        }
+        self.gone(py, key);
+    }
+
+    /// The server speaks HTTP/1.1 after all: everybody gets a connection of his own.
+    pub(crate) fn refuses_to_share(&self, py: Python<'_>, key: Key) {
+        let waiting = self
+            .state
+            .borrow_mut(py)
+            .settle(key, Some(Sharing::Refused));
+        for request in waiting {
+            Job::begin_again(request.bind(py));
+        }
+    }
+
+    /// No connection could be opened, for anybody; with no `error`, the one request that tried has given up.
+    pub(crate) fn cannot_share(&self, py: Python<'_>, key: Key, error: Option<&Error>) {
+        let waiting = self.state.borrow_mut(py).settle(key, None);
+        for request in waiting {
+            match error {
+                Some(error) => Job::failed(request.bind(py), error.clone(), false),
+                None => Job::begin_again(request.bind(py)),
+            }
+        }
+    }
+
+    #[inline]
+    fn has_room(&self, state: &State, key: Key) -> bool {
+        (self.limit == 0 || state.busy < self.limit)
+            && (self.limit_per_host == 0 || state.busy_at(key) < self.limit_per_host)
+    }
+
+    /// An idle connection, or the place for a new one; either is counted.
+    #[inline]
+    fn take(
+        &self,
+        state: &mut State,
+        py: Python<'_>,
+        key: Key,
+        now: Instant,
+        fresh: bool,
+    ) -> Checkout {
+        self.count(state, key);
         if !fresh {
             while let Some(index) = state.idle.iter().rposition(|idle| idle.key == key) {
                 let connection = state.idle.swap_remove(index);
@@ -72,67 +223,68 @@ impl Pool {
                     return Checkout::Idle(connection);
                 }
                 // Its task takes it out of the count when it ends.
+                self.count(state, key);
                 connection.abort(py);
             }
         }
-        if !self.has_room(&mut state, py, key) {
-            state.waiting.push_back((key, request.clone().unbind()));
-            return Checkout::Queued;
-        }
-        state.opened(key);
         Checkout::Open
     }
 
-    fn has_room(&self, state: &mut State, py: Python<'_>, key: Key) -> bool {
-        if self.limit_per_host > 0 && state.count(key) >= self.limit_per_host {
-            return false;
-        }
-        if self.limit == 0 || state.total < self.limit {
-            return true;
-        }
-        // An idle connection to somewhere else makes room.
-        match state.idle.iter().position(|idle| idle.key != key) {
-            Some(index) => {
-                state.idle.swap_remove(index).abort(py);
-                true
+    #[inline]
+    fn count(&self, state: &mut State, key: Key) {
+        state.busy += 1;
+        if self.limit_per_host > 0 {
+            match state.busy_at.iter_mut().find(|(known, _)| *known == key) {
+                Some(entry) => entry.1 += 1,
+                None => state.busy_at.push((key, 1)),
             }
-            None => false,
+        }
+    }
+
+    #[inline]
+    fn discount(&self, state: &mut State, key: Key) {
+        state.busy = state.busy.saturating_sub(1);
+        if self.limit_per_host > 0
+            && let Some(index) = state.busy_at.iter().position(|(known, _)| *known == key)
+            && let Some(entry) = state.busy_at.get_mut(index)
+        {
+            entry.1 = entry.1.saturating_sub(1);
+            if entry.1 == 0 {
+                state.busy_at.swap_remove(index);
+            }
         }
     }
 
     /// Takes back a connection whose exchange has ended.
     #[inline]
     pub(crate) fn put_back(&self, py: Python<'_>, connection: &Arc<Connection>) {
-        let next = {
+        {
             let mut state = self.state.borrow_mut(py);
             if state.closed || self.keepalive.is_zero() {
                 drop(state);
+                // Its task takes it out of the count when it ends.
                 connection.abort(py);
                 return;
             }
-            let next = state
-                .waiting
-                .iter()
-                .position(|(key, _)| *key == connection.key);
-            let next = next.and_then(|index| state.waiting.remove(index));
-            if next.is_none() {
-                state.idle.push(Arc::clone(connection));
+            self.discount(&mut state, connection.key);
+            state.idle.push(Arc::clone(connection));
+            if state.waiting.is_empty() {
+                return;
             }
-            next
-        };
-        if let Some((_, request)) = next {
-            Job::proceed(request.bind(py), Checkout::Idle(Arc::clone(connection)));
-        } else {
-            self.serve_waiting(py);
         }
+        self.serve_waiting(py);
     }
 
-    /// A connection has ended, or could not be opened.
+    /// A connection has ended.
     pub(crate) fn closed(&self, py: Python<'_>, connection: &Arc<Connection>) {
-        self.state
-            .borrow_mut(py)
-            .idle
-            .retain(|idle| !Arc::ptr_eq(idle, connection));
+        {
+            let mut state = self.state.borrow_mut(py);
+            let before = state.idle.len();
+            state.idle.retain(|idle| !Arc::ptr_eq(idle, connection));
+            if state.idle.len() < before {
+                return;
+            }
+        }
         self.gone(py, connection.key);
     }
 
@@ -140,69 +292,106 @@ impl Pool {
     pub(crate) fn gone(&self, py: Python<'_>, key: Key) {
         {
             let mut state = self.state.borrow_mut(py);
-            state.total = state.total.saturating_sub(1);
-            if let Some(entry) = state.open.iter_mut().find(|(known, _)| *known == key) {
-                entry.1 = entry.1.saturating_sub(1);
-            }
+            self.discount(&mut state, key);
         }
         self.serve_waiting(py);
     }
 
+    /// Gives the places that are free to those who have waited longest for them.
     fn serve_waiting(&self, py: Python<'_>) {
-        let next = {
-            let mut state = self.state.borrow_mut(py);
-            if state.waiting.is_empty() {
-                return;
-            }
-            let keys: Vec<Key> = state.waiting.iter().map(|(key, _)| *key).collect();
-            let fits = keys
-                .into_iter()
-                .position(|key| self.has_room(&mut state, py, key));
-            let next = fits.and_then(|index| state.waiting.remove(index));
-            if let Some((key, _)) = &next {
-                state.opened(*key);
-            }
-            next
-        };
-        if let Some((_, request)) = next {
-            Job::proceed(request.bind(py), Checkout::Open);
+        loop {
+            let (request, checkout) = {
+                let mut state = self.state.borrow_mut(py);
+                if state.closed || (self.limit > 0 && state.busy >= self.limit) {
+                    return;
+                }
+                let next = state
+                    .waiting
+                    .iter()
+                    .position(|waiting| self.has_room(&state, waiting.key));
+                let Some(next) = next.and_then(|index| state.waiting.remove(index)) else {
+                    return;
+                };
+                // Given up in this very moment.
+                if next.request.get().is_done(py) {
+                    continue;
+                }
+                let checkout = self.take(&mut state, py, next.key, Instant::now(), next.fresh);
+                (next.request, checkout)
+            };
+            Job::proceed(request.bind(py), checkout);
         }
     }
 
     /// A queued request has given up.
     pub(crate) fn leave_queue(&self, py: Python<'_>, is_it: impl Fn(&Py<Awaitable>) -> bool) {
-        self.state
-            .borrow_mut(py)
-            .waiting
-            .retain(|(_, request)| !is_it(request));
+        let mut state = self.state.borrow_mut(py);
+        state.waiting.retain(|waiting| !is_it(&waiting.request));
+        for shared in &mut state.shared {
+            if let Sharing::Opening(waiting) = &mut shared.state {
+                waiting.retain(|request| !is_it(request));
+            }
+        }
     }
 
-    /// Ends every idle connection; those in use end when their exchange does.
+    pub(crate) fn is_closed(&self, py: Python<'_>) -> bool {
+        self.state.borrow(py).closed
+    }
+
+    /// Ends every idle connection and every wait; connections in use end when their exchange does.
     pub(crate) fn close(&self, py: Python<'_>) {
-        let idle = {
+        let (idle, waiting) = {
             let mut state = self.state.borrow_mut(py);
             state.closed = true;
-            std::mem::take(&mut state.idle)
+            let idle = std::mem::take(&mut state.idle);
+            for connection in &idle {
+                self.count(&mut state, connection.key);
+            }
+            let mut waiting: Vec<Py<Awaitable>> = std::mem::take(&mut state.waiting)
+                .into_iter()
+                .map(|waiting| waiting.request)
+                .collect();
+            for shared in std::mem::take(&mut state.shared) {
+                if let Sharing::Opening(requests) = shared.state {
+                    waiting.extend(requests);
+                }
+            }
+            (idle, waiting)
         };
         for connection in idle {
             connection.abort(py);
+        }
+        for request in waiting {
+            let error = errors::connector_closed(py);
+            Awaitable::resolve(request.bind(py), Outcome::Error(error));
         }
     }
 }
 
 impl State {
-    fn count(&self, key: Key) -> usize {
-        self.open
+    /// Ends the opening of a shared connection; gives those who waited for it.
+    fn settle(&mut self, key: Key, outcome: Option<Sharing>) -> Vec<Py<Awaitable>> {
+        let index = self
+            .shared
+            .iter()
+            .position(|shared| shared.key == key && matches!(shared.state, Sharing::Opening(_)));
+        let Some(index) = index else {
+            return Vec::new();
+        };
+        let settled = self.shared.swap_remove(index);
+        if let Some(state) = outcome.filter(|_| !self.closed) {
+            self.shared.push(Shared { key, state });
+        }
+        match settled.state {
+            Sharing::Opening(waiting) => waiting,
+            _ => Vec::new(),
+        }
+    }
+
+    fn busy_at(&self, key: Key) -> usize {
+        self.busy_at
             .iter()
             .find(|(known, _)| *known == key)
             .map_or(0, |(_, count)| *count)
-    }
-
-    fn opened(&mut self, key: Key) {
-        self.total += 1;
-        match self.open.iter_mut().find(|(known, _)| *known == key) {
-            Some(entry) => entry.1 += 1,
-            None => self.open.push((key, 1)),
-        }
     }
 }

@@ -12,11 +12,13 @@ use super::event_loop::Engine;
 use super::pool::{Checkout, Key, Pool};
 use super::response::{self, Response};
 use super::session::Session;
+use super::stream::{Multiplexed, Stream};
 use super::urls::{self, UrlEntry};
 use crate::http::codec;
-use crate::http::connect::{self, ConnectTimeouts, Endpoint};
+use crate::http::connect::{Dialer, Endpoint, Route};
 use crate::http::encode;
 use crate::http::error::{Error, TimeoutKind};
+use crate::http::http2;
 use crate::http::tls::TlsSettings;
 use crate::http::transport::Transport;
 use pyo3::intern;
@@ -34,6 +36,7 @@ enum Place {
     Queued,
     Connecting(AbortHandle),
     On(Arc<Connection>),
+    Stream(Arc<Stream>),
 }
 
 /// See the module's text.
@@ -57,6 +60,10 @@ pub(crate) struct Job {
     options: Options,
     pool: Arc<Pool>,
     key: Key,
+    /// A proxy is told the whole URL.
+    absolute: bool,
+    /// The body waits for an interim response.
+    expect: bool,
     place: Place,
     /// One more try on a fresh connection has been made.
     resent: bool,
@@ -96,6 +103,9 @@ pub(crate) struct Spec {
     pub(crate) authorization: Option<String>,
     pub(crate) options: Options,
     pub(crate) tls: u32,
+    pub(crate) route: u32,
+    pub(crate) absolute: bool,
+    pub(crate) expect: bool,
     pub(crate) decompress: bool,
 }
 
@@ -110,6 +120,7 @@ impl Job {
         let key = Key {
             origin: spec.url.origin,
             tls: spec.tls,
+            route: spec.route,
         };
         let job = Self {
             session: session.clone().unbind(),
@@ -126,6 +137,8 @@ impl Job {
             options: spec.options,
             pool: Arc::clone(pool),
             key,
+            absolute: spec.absolute,
+            expect: spec.expect,
             place: Place::Unsent,
             resent: false,
             history: Vec::new(),
@@ -154,19 +167,20 @@ impl Job {
             job.deadlines.total = timeouts.total.map(|total| now + total);
             job.deadlines.sock_read = timeouts.sock_read;
             (
-                job.session.get().is_closed(py),
+                job.session.get().is_closed(py) || job.pool.is_closed(py),
                 Arc::clone(&job.pool),
                 job.key,
+                job.may_multiplex(),
             )
         });
-        let Some((closed, pool, key)) = checkout else {
+        let Some((closed, pool, key, multiplex)) = checkout else {
             return;
         };
         if closed {
             let error = pyo3::exceptions::PyRuntimeError::new_err("Session is closed");
             return Awaitable::resolve(slf, Outcome::Error(error));
         }
-        Self::proceed_at(slf, pool.checkout(slf, key, now, false), now);
+        Self::proceed_at(slf, pool.checkout(slf, key, now, false, multiplex), now);
     }
 
     /// Goes on with the connection that was found, or without one.
@@ -174,9 +188,30 @@ impl Job {
         Self::proceed_at(slf, checkout, Instant::now());
     }
 
+    /// Looks for a connection anew.
+    pub(crate) fn begin_again(slf: &Bound<'_, Awaitable>) {
+        Self::check_out(slf, Instant::now(), false);
+    }
+
+    fn check_out(slf: &Bound<'_, Awaitable>, now: Instant, fresh: bool) {
+        let parts = slf.get().with_job(slf.py(), |job| {
+            (Arc::clone(&job.pool), job.key, job.may_multiplex())
+        });
+        if let Some((pool, key, multiplex)) = parts {
+            Self::proceed_at(slf, pool.checkout(slf, key, now, fresh, multiplex), now);
+        }
+    }
+
+    /// Whether HTTP/2 may be spoken: not to a proxy.
+    #[inline]
+    fn may_multiplex(&self) -> bool {
+        !self.absolute && self.pool.ways.may_multiplex(self.url.target.tls)
+    }
+
     fn proceed_at(slf: &Bound<'_, Awaitable>, checkout: Checkout, now: Instant) {
         match checkout {
             Checkout::Idle(connection) => Self::send_on(slf, connection, now),
+            Checkout::Shared(multiplexed) => Self::send_beside(slf, &multiplexed, now),
             Checkout::Open => Self::open(slf),
             Checkout::Queued => {
                 slf.get()
@@ -198,20 +233,52 @@ impl Job {
             if !job.streamed.is_empty() {
                 connection.write(py, &std::mem::take(&mut job.streamed));
             }
-            if let Some(waiter) = job.drain.take() {
-                connection.when_sent(waiter.bind(py));
-            }
+            let sent = job
+                .drain
+                .take()
+                .filter(|waiter| !connection.when_sent(waiter.bind(py)));
             job.place = Place::On(Arc::clone(&connection));
-            Ok(())
+            Ok(sent)
         });
         match rendered {
-            Some(Ok(())) => {}
+            Some(Ok(None)) => {}
+            Some(Ok(Some(waiter))) => {
+                Awaitable::resolve(waiter.bind(py), Outcome::Value(py.None()));
+            }
             // Given up meanwhile: the connection is as good as before.
             None => connection.pool.put_back(py, &connection),
             Some(Err(error)) => {
                 connection.pool.put_back(py, &connection);
                 Self::failed(slf, error, false);
             }
+        }
+    }
+
+    /// Sends the request on a connection that others use, too.
+    fn send_beside(slf: &Bound<'_, Awaitable>, multiplexed: &Arc<Multiplexed>, now: Instant) {
+        let py = slf.py();
+        let sent = slf.get().with_job(py, |job| {
+            let mut wire = job.engine.outbox.borrow_mut(py);
+            wire.clear();
+            let cookies = job.render(py, &mut wire)?;
+            job.cookies = cookies;
+            let stream = Stream::start(slf, job, multiplexed, now, &wire)?;
+            if !job.streamed.is_empty() {
+                stream.write(py, &std::mem::take(&mut job.streamed));
+            }
+            let sent = job
+                .drain
+                .take()
+                .filter(|waiter| !stream.when_sent(waiter.bind(py)));
+            job.place = Place::Stream(stream);
+            Ok(sent)
+        });
+        match sent {
+            None | Some(Ok(None)) => {}
+            Some(Ok(Some(waiter))) => {
+                Awaitable::resolve(waiter.bind(py), Outcome::Value(py.None()));
+            }
+            Some(Err(error)) => Self::failed(slf, error, false),
         }
     }
 
@@ -260,40 +327,39 @@ impl Job {
         }
     }
 
+    /// Opens a connection whose place in the pool is counted already.
     fn open(slf: &Bound<'_, Awaitable>) {
         let py = slf.py();
-        let parts = slf.get().with_job(py, |job| {
+        let opening = slf.get().with_job(py, |job| {
             let target = &job.url.target;
             let endpoint = Endpoint {
                 host: target.host.clone(),
                 port: target.port,
                 tls: target.tls,
             };
-            let tls = job.session.get().tls(py, job.key.tls);
-            let limit = job.connect_limit();
-            (
+            Opening {
                 endpoint,
-                tls,
-                limit,
-                job.options.timeouts.sock_connect,
-                Arc::clone(&job.engine),
-                Arc::clone(&job.pool),
-                job.key,
-            )
+                tls: job.pool.ways.tls(py, job.key.tls),
+                route: job.pool.ways.route(py, job.key.route),
+                engine: Arc::clone(&job.engine),
+                sock_connect: job.options.timeouts.sock_connect,
+                limit: job.connect_limit(),
+                place: CountedPlace {
+                    pool: Arc::clone(&job.pool),
+                    key: job.key,
+                    shared: job.may_multiplex() && job.pool.is_opening_for_all(py, job.key),
+                    kept: false,
+                },
+            }
         });
-        let Some((endpoint, tls, limit, sock_connect, engine, pool, key)) = parts else {
+        let Some(opening) = opening else {
             return;
         };
         let request = slf.clone().unbind();
-        let runtime = engine.handle.clone();
+        let runtime = opening.engine.handle.clone();
         let task = runtime.spawn(async move {
-            // Gives the place in the pool back when the request is cancelled while it connects.
-            let place = CountedPlace {
-                pool: Arc::clone(&pool),
-                key,
-                kept: false,
-            };
-            let opened = open_transport(&endpoint, &tls, &engine, sock_connect, limit).await;
+            let opened = opening.open().await;
+            let Opening { engine, place, .. } = opening;
             Python::attach(|py| Job::opened(request.bind(py), opened, engine, place));
         });
         let abort = task.abort_handle();
@@ -303,14 +369,28 @@ impl Job {
 
     fn opened(
         slf: &Bound<'_, Awaitable>,
-        opened: Result<Transport, Error>,
+        opened: Result<Opened, Error>,
         engine: Arc<Engine>,
         mut place: CountedPlace,
     ) {
         let py = slf.py();
         match opened {
-            Ok(transport) => {
+            Ok(Opened::Shared(connection)) => {
                 place.kept = true;
+                let (sender, driver) = *connection;
+                let multiplexed = Multiplexed::new(sender);
+                engine.handle.spawn(async move {
+                    // How it ended is told to each of its streams.
+                    let _ = driver.await;
+                });
+                Self::send_beside(slf, &multiplexed, Instant::now());
+                place.pool.shares(py, place.key, &multiplexed);
+            }
+            Ok(Opened::Own(transport)) => {
+                place.kept = true;
+                if place.shared {
+                    place.pool.refuses_to_share(py, place.key);
+                }
                 let connection = Connection::new(
                     Arc::clone(&engine),
                     Arc::clone(&place.pool),
@@ -325,6 +405,9 @@ impl Job {
                 }
             }
             Err(error) => {
+                if std::mem::take(&mut place.shared) {
+                    place.pool.cannot_share(py, place.key, Some(&error));
+                }
                 drop(place);
                 Self::failed(slf, error, false);
             }
@@ -337,7 +420,11 @@ impl Job {
         let session = self.session.get();
         wire.extend_from_slice(self.method.as_str().as_bytes());
         wire.push(b' ');
-        wire.extend_from_slice(target.path_and_query.as_bytes());
+        wire.extend_from_slice(if self.absolute {
+            self.url.text.as_bytes()
+        } else {
+            target.path_and_query.as_bytes()
+        });
         wire.extend_from_slice(b" HTTP/1.1\r\n");
         let given = |name: &str| {
             self.headers
@@ -398,10 +485,20 @@ impl Job {
             put(wire, "Content-Type", content_type);
         }
         wire.extend_from_slice(b"\r\n");
-        if let RequestBody::Bytes(bytes) = &self.body {
+        if let RequestBody::Bytes(bytes) = &self.body
+            && !self.expect
+        {
             wire.extend_from_slice(bytes);
         }
         Ok(cookies)
+    }
+
+    /// The body that is to be sent when the server asks for it; `None` when nothing waits for that.
+    pub(crate) fn held_body(&self) -> Option<Vec<u8>> {
+        self.expect.then(|| match &self.body {
+            RequestBody::Bytes(bytes) => bytes.clone(),
+            RequestBody::None | RequestBody::Streamed => Vec::new(),
+        })
     }
 
     fn is_given(&self, name: &str) -> bool {
@@ -569,6 +666,7 @@ impl Job {
                 job.key = Key {
                     origin: url.origin,
                     tls: if secure { job.key.tls.max(1) } else { 0 },
+                    route: job.key.route,
                 };
             }
             job.url = url;
@@ -580,15 +678,7 @@ impl Job {
         match followed {
             None => {}
             Some(Err(error)) => Awaitable::resolve(slf, Outcome::Error(error)),
-            Some(Ok(())) => {
-                let now = Instant::now();
-                let parts = slf
-                    .get()
-                    .with_job(py, |job| (Arc::clone(&job.pool), job.key));
-                if let Some((pool, key)) = parts {
-                    Self::proceed_at(slf, pool.checkout(slf, key, now, false), now);
-                }
-            }
+            Some(Ok(())) => Self::begin_again(slf),
         }
     }
 
@@ -612,41 +702,53 @@ impl Job {
                 job.resent = true;
                 job.place = Place::Unsent;
             }
-            again.then(|| (Arc::clone(&job.pool), job.key, Arc::clone(&job.engine)))
+            again.then(|| Arc::clone(&job.engine))
         });
         match again {
-            Some(Some((pool, key, engine))) => {
+            Some(Some(engine)) => {
                 engine.record_resent(py);
-                let now = Instant::now();
-                Self::proceed_at(slf, pool.checkout(slf, key, now, true), now);
+                Self::check_out(slf, Instant::now(), true);
             }
             Some(None) => {
-                let made = slf.get().with_job(py, |job| {
-                    let began = job.began.unwrap_or_else(Instant::now);
-                    job.engine.record_failure(py, &job.url, &job.method, began);
-                    let headers = matches!(error, Error::BadResponse { .. }).then(|| {
-                        response::sent_headers(
-                            py,
-                            job.session.get(),
-                            &job.url,
-                            &job.headers,
-                            &job.added(py),
-                        )
-                    });
-                    errors::of(
-                        py,
-                        error,
-                        &job.url,
-                        &job.method,
-                        headers.and_then(Result::ok),
-                    )
-                });
+                let made = slf.get().with_job(py, |job| job.exception(py, error));
                 if let Some(error) = made {
                     Awaitable::resolve(slf, Outcome::Error(error));
                 }
             }
             None => {}
         }
+    }
+
+    /// What the script gets for a failed exchange, which is counted.
+    fn exception(&self, py: Python<'_>, error: Error) -> PyErr {
+        let began = self.began.unwrap_or_else(Instant::now);
+        self.engine
+            .record_failure(py, &self.url, &self.method, began);
+        if matches!(
+            error,
+            Error::ProxyRefused { .. } | Error::ProxyGarbage { .. }
+        ) && let Route::Proxy(proxy) = &*self.pool.ways.route(py, self.key.route)
+        {
+            return errors::of_proxy(py, error, &self.url, proxy);
+        }
+        let headers = matches!(error, Error::BadResponse { .. }).then(|| {
+            response::sent_headers(
+                py,
+                self.session.get(),
+                &self.url,
+                &self.headers,
+                &self.added(py),
+            )
+        });
+        let unverified = self.options.unverified;
+        errors::of_request(
+            py,
+            error,
+            &self.url,
+            &self.method,
+            headers.and_then(Result::ok),
+            unverified,
+        )
     }
 
     /// Appends to the body of a streamed request. False when `drain` should wait before it gives more.
@@ -656,6 +758,10 @@ impl Job {
             Place::On(connection) => {
                 connection.write(py, data);
                 connection.unsent_bytes(py)
+            }
+            Place::Stream(stream) => {
+                stream.write(py, data);
+                stream.unsent_bytes(py)
             }
             _ => {
                 job.streamed.extend_from_slice(data);
@@ -670,8 +776,10 @@ impl Job {
         let py = slf.py();
         slf.get().with_job(py, |job| {
             job.upload_done = true;
-            if let Place::On(connection) = &job.place {
-                connection.upload_done(py);
+            match &job.place {
+                Place::On(connection) => connection.upload_done(py),
+                Place::Stream(stream) => stream.upload_done(py),
+                Place::Unsent | Place::Queued | Place::Connecting(_) => {}
             }
         });
     }
@@ -681,6 +789,7 @@ impl Job {
         let py = slf.py();
         let waits = slf.get().with_job(py, |job| match &job.place {
             Place::On(connection) => connection.when_sent(waiter),
+            Place::Stream(stream) => stream.when_sent(waiter),
             _ => {
                 job.drain = Some(waiter.clone().unbind());
                 true
@@ -707,6 +816,7 @@ impl Job {
             Place::Queued => self.pool.leave_queue(py, is_it),
             Place::Connecting(task) => task.abort(),
             Place::On(connection) => connection.abort(py),
+            Place::Stream(stream) => stream.abort(py),
         }
     }
 }
@@ -726,13 +836,20 @@ enum Next {
 struct CountedPlace {
     pool: Arc<Pool>,
     key: Key,
+    /// Others wait for the same connection.
+    shared: bool,
     kept: bool,
 }
 
 impl Drop for CountedPlace {
     fn drop(&mut self) {
         if !self.kept {
-            Python::attach(|py| self.pool.gone(py, self.key));
+            Python::attach(|py| {
+                if self.shared {
+                    self.pool.cannot_share(py, self.key, None);
+                }
+                self.pool.gone(py, self.key);
+            });
         }
     }
 }
@@ -744,24 +861,50 @@ fn put(wire: &mut Vec<u8>, name: &str, value: &str) {
     wire.extend_from_slice(b"\r\n");
 }
 
-async fn open_transport(
-    endpoint: &Endpoint,
-    tls: &TlsSettings,
-    engine: &Engine,
+/// A connection that is being opened for a request.
+struct Opening {
+    endpoint: Endpoint,
+    tls: TlsSettings,
+    route: Arc<Route>,
+    engine: Arc<Engine>,
     sock_connect: Option<Duration>,
     limit: Option<(Instant, TimeoutKind)>,
-) -> Result<Transport, Error> {
-    let opening = connect::connect(
-        endpoint,
-        tls,
-        &engine.resolver,
-        ConnectTimeouts { sock_connect },
-    );
-    match limit {
-        None => opening.await,
-        Some((due, kind)) => match tokio::time::timeout_at(due.into(), opening).await {
-            Ok(opened) => opened,
-            Err(_) => Err(Error::Timeout(kind)),
-        },
+    /// Is given back when the request is cancelled while it connects.
+    place: CountedPlace,
+}
+
+/// What was opened: a connection for one request at a time, or one for all.
+enum Opened {
+    Own(Transport),
+    Shared(Box<(http2::Sender, http2::Driver)>),
+}
+
+impl Opening {
+    async fn open(&self) -> Result<Opened, Error> {
+        let transport = self.transport().await?;
+        if self.place.shared && (transport.speaks_http2() || !self.endpoint.tls) {
+            let opened = http2::open(transport).await?;
+            return Ok(Opened::Shared(Box::new(opened)));
+        }
+        Ok(Opened::Own(transport))
+    }
+
+    async fn transport(&self) -> Result<Transport, Error> {
+        let dialer = Dialer {
+            resolver: &self.engine.resolver,
+            network: &self.place.pool.ways.network,
+            tls: &self.tls,
+            route: &self.route,
+            http2: self.place.shared,
+            sock_connect: self.sock_connect,
+        };
+        let opening = dialer.connect(&self.endpoint);
+        match self.limit {
+            None => opening.await,
+            Some((due, kind)) => match tokio::time::timeout_at(due.into(), opening).await {
+                Ok(opened) => opened,
+                Err(_) => Err(Error::Timeout(kind)),
+            },
+        }
     }
 }

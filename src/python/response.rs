@@ -71,7 +71,7 @@ pub(crate) struct Response {
     fragment: Option<Box<str>>,
     hops: Vec<Py<Response>>,
     status: u16,
-    minor_version: u8,
+    version: (u8, u8),
     head_len: usize,
     /// The value of `Content-Type` in `raw`.
     content_type: Span,
@@ -220,7 +220,11 @@ impl Response {
             fragment,
             hops,
             status: head.status,
-            minor_version: head.minor_version,
+            version: if head.http2 {
+                (2, 0)
+            } else {
+                (1, head.minor_version)
+            },
             head_len: head.head_len,
             content_type: head.content_type,
             raw,
@@ -531,7 +535,7 @@ impl Response {
     fn version<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         py.import("aiohttp")?
             .getattr("HttpVersion")?
-            .call1((1, self.minor_version))
+            .call1(self.version)
     }
 
     #[getter]

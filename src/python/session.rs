@@ -5,6 +5,7 @@
 
 use super::arguments::{Arguments, Body, Method, Options, Timeouts, header_pairs, seconds};
 use super::awaitable::Awaitable;
+use super::connector::Connector;
 use super::context::slow_request;
 use super::cookies::CookieJar;
 use super::event_loop::{Engine, engine_of};
@@ -13,7 +14,9 @@ use super::pool::Pool;
 use super::request::{Job, Spec};
 use super::tls::SslConfig;
 use super::urls;
-use crate::http::target::Target;
+use crate::http::connect::{Endpoint, Route};
+use crate::http::proxy::Proxy;
+use crate::http::target::{self, Target};
 use crate::http::tls::TlsSettings;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -74,18 +77,17 @@ impl Defaults {
 struct Setup {
     engine: Arc<Engine>,
     pool: Arc<Pool>,
+    #[expect(dead_code, reason = "dropping the last one closes the pool")]
+    connector: Py<Connector>,
     timeouts: Timeouts,
     authorization: Option<String>,
     raise_for_status: bool,
-    tls: TlsSettings,
     jar: Option<Py<CookieJar>>,
 }
 
 #[derive(Default)]
 struct State {
     defaults: Defaults,
-    /// Settings of single requests, at index + 2; 0 is no TLS, 1 the session's own.
-    other_tls: Vec<TlsSettings>,
     closed: bool,
     slow: bool,
 }
@@ -127,44 +129,8 @@ impl Session {
             max_redirects: 10,
             raise_for_status: self.setup.get().is_some_and(|setup| setup.raise_for_status),
             bare: false,
+            unverified: false,
         }
-    }
-
-    /// The settings behind a pool key's TLS index.
-    pub(crate) fn tls(&self, py: Python<'_>, index: u32) -> TlsSettings {
-        let own = || {
-            self.setup
-                .get()
-                .map(|setup| setup.tls.clone())
-                .unwrap_or_default()
-        };
-        match index.checked_sub(2) {
-            None => own(),
-            Some(other) => {
-                let state = self.state.borrow(py);
-                state
-                    .other_tls
-                    .get(other as usize)
-                    .cloned()
-                    .unwrap_or_else(own)
-            }
-        }
-    }
-
-    fn tls_index(&self, py: Python<'_>, settings: &TlsSettings) -> u32 {
-        if self.setup.get().is_some_and(|setup| setup.tls == *settings) {
-            return 1;
-        }
-        let mut state = self.state.borrow_mut(py);
-        let index = state
-            .other_tls
-            .iter()
-            .position(|known| known == settings)
-            .unwrap_or_else(|| {
-                state.other_tls.push(settings.clone());
-                state.other_tls.len() - 1
-            });
-        u32::try_from(index).unwrap_or(u32::MAX - 2) + 2
     }
 
     pub(crate) fn cookie_header(&self, py: Python<'_>, target: &Target) -> Option<String> {
@@ -212,10 +178,10 @@ impl Session {
                 Some(keywords) => Arguments::read(this, keywords)?,
             };
             if let Some(arguments) = arguments {
-                let tls = match (url.target.tls, arguments.unverified) {
+                let tls = match (url.target.tls, arguments.options.unverified) {
                     (false, _) => 0,
                     (true, false) => 1,
-                    (true, true) => this.tls_index(py, &TlsSettings::unverified()),
+                    (true, true) => setup.pool.ways.tls_number(py, &TlsSettings::unverified()),
                 };
                 let spec = Spec {
                     method,
@@ -226,6 +192,9 @@ impl Session {
                     authorization: arguments.authorization,
                     options: arguments.options,
                     tls,
+                    route: 0,
+                    absolute: false,
+                    expect: false,
                     decompress: true,
                 };
                 return Job::create(slf, &setup.engine, &setup.pool, spec).map(Bound::into_any);
@@ -250,6 +219,20 @@ fn limit_in_seconds(value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duratio
     seconds(value).ok_or_else(|| PyTypeError::new_err("a timeout is a number of seconds or None"))
 }
 
+fn proxy_of(url: String, headers: Vec<(String, String)>) -> PyResult<Proxy> {
+    let target = target::parse_encoded(&url)
+        .map_err(|error| PyValueError::new_err(format!("proxy: {error}")))?;
+    Ok(Proxy {
+        endpoint: Endpoint {
+            host: target.host,
+            port: target.port,
+            tls: target.tls,
+        },
+        headers,
+        url,
+    })
+}
+
 #[pymethods]
 impl Session {
     #[new]
@@ -262,34 +245,30 @@ impl Session {
     }
 
     /// Timeouts are in seconds; a limit of 0 is none.
-    #[pyo3(signature = (r#loop, *, headers, auth=None, total=None, connect=None, sock_connect=None, sock_read=None, ssl=None, jar=None, raise_for_status=false, limit=0, limit_per_host=0, keepalive_timeout=15.0, recorder=None, state=None))]
+    #[pyo3(signature = (r#loop, *, headers, connector, auth=None, total=None, connect=None, sock_connect=None, sock_read=None, jar=None, raise_for_status=false, recorder=None, state=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
     fn __init__(
         slf: &Bound<'_, Self>,
         r#loop: &Bound<'_, PyAny>,
         headers: Vec<(String, String)>,
+        connector: Py<Connector>,
         auth: Option<String>,
         total: Option<Bound<'_, PyAny>>,
         connect: Option<Bound<'_, PyAny>>,
         sock_connect: Option<Bound<'_, PyAny>>,
         sock_read: Option<Bound<'_, PyAny>>,
-        ssl: Option<Bound<'_, SslConfig>>,
         jar: Option<Py<CookieJar>>,
         raise_for_status: bool,
-        limit: usize,
-        limit_per_host: usize,
-        keepalive_timeout: f64,
         recorder: Option<Bound<'_, PyAny>>,
         state: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         // The run's counters are found through the loop's engine.
         let _ = (recorder, state);
         let py = slf.py();
-        let keepalive =
-            Duration::try_from_secs_f64(keepalive_timeout.max(0.0)).unwrap_or(Duration::MAX);
         let setup = Setup {
             engine: engine_of(r#loop)?,
-            pool: Pool::new(limit, limit_per_host, keepalive),
+            pool: Arc::clone(connector.get().pool()),
+            connector,
             timeouts: Timeouts {
                 total: limit_in_seconds(total.as_ref())?,
                 connect: limit_in_seconds(connect.as_ref())?,
@@ -298,9 +277,6 @@ impl Session {
             },
             authorization: auth,
             raise_for_status,
-            tls: ssl
-                .map(|config| config.get().settings().clone())
-                .unwrap_or_default(),
             jar,
         };
         slf.get()
@@ -327,10 +303,10 @@ impl Session {
         self.state.borrow_mut(py).defaults = Defaults::new(headers, &user_agent(py));
     }
 
-    /// Ends the idle connections; later requests fail.
-    fn _close_native(&self, py: Python<'_>) {
+    /// Lets later requests fail; ends the connections too if they are the session's own.
+    fn _close_native(&self, py: Python<'_>, connections: bool) {
         self.state.borrow_mut(py).closed = true;
-        if let Some(setup) = self.setup.get() {
+        if let Some(setup) = self.setup.get().filter(|_| connections) {
             setup.pool.close(py);
         }
     }
@@ -420,8 +396,9 @@ impl Session {
     ///
     /// The URL is absolute and encoded. `Host` and `Content-Length` are added when missing. `chunks` is
     /// an async iterator of bytes: framed when the headers say `Transfer-Encoding: chunked`, sent as it
-    /// is otherwise.
-    #[pyo3(signature = (method, url, headers, body=None, *, total=None, connect=None, sock_connect=None, sock_read=None, ssl=None, chunks=None, decompress=true))]
+    /// is otherwise. `proxy` is an encoded URL and the headers of a CONNECT request. With `expect` the body
+    /// waits for an interim response.
+    #[pyo3(signature = (method, url, headers, body=None, *, total=None, connect=None, sock_connect=None, sock_read=None, ssl=None, chunks=None, decompress=true, proxy=None, expect=false))]
     #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
     fn _exchange<'py>(
         slf: &Bound<'py, Self>,
@@ -436,6 +413,8 @@ impl Session {
         ssl: Option<Bound<'py, SslConfig>>,
         chunks: Option<Bound<'py, PyAny>>,
         decompress: bool,
+        proxy: Option<(String, Vec<(String, String)>)>,
+        expect: bool,
     ) -> PyResult<Bound<'py, Awaitable>> {
         let py = slf.py();
         let setup = slf.get().setup()?;
@@ -455,14 +434,17 @@ impl Session {
             name.eq_ignore_ascii_case("transfer-encoding")
                 && value.to_ascii_lowercase().contains("chunked")
         });
-        let tls = match (url.target.tls, ssl) {
+        let proxy = proxy
+            .map(|(url, headers)| proxy_of(url, headers))
+            .transpose()?;
+        let secure = url.target.tls || proxy.as_ref().is_some_and(|proxy| proxy.endpoint.tls);
+        let tls = match (secure, ssl) {
             (false, _) => 0,
             (true, None) => 1,
-            (true, Some(config)) => slf.get().tls_index(py, config.get().settings()),
+            (true, Some(config)) => setup.pool.ways.tls_number(py, config.get().settings()),
         };
         let spec = Spec {
             method,
-            url,
             headers,
             body: match (&chunks, body) {
                 (Some(_), _) => Body::Streamed,
@@ -477,23 +459,22 @@ impl Session {
                 max_redirects: 0,
                 raise_for_status: false,
                 bare: true,
+                unverified: false,
             },
             tls,
+            absolute: proxy.is_some() && !url.target.tls,
+            route: proxy.map_or(0, |proxy| {
+                setup.pool.ways.route_number(py, Route::Proxy(proxy))
+            }),
+            expect,
+            url,
             decompress,
         };
         let request = Job::create(slf, &setup.engine, &setup.pool, spec)?;
         if let Some(chunks) = chunks {
             py.import("molotov._upload")?
-                .call_method1("start", (&request, chunks, chunked))?;
+                .call_method1("start", (&request, chunks, chunked, expect))?;
         }
         Ok(request)
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        if let Some(setup) = self.setup.get() {
-            Python::attach(|py| setup.pool.close(py));
-        }
     }
 }

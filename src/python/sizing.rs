@@ -1,14 +1,20 @@
-//! `SizingController` as Python sees it: the state machine of `sizing`.
+//! The state machines of `sizing` as Python sees them: `SizingController` for the bare ramp, `SizingSearch` for the
+//! confirmed answer.
 //!
-//! Only converts: totals in, verdicts out as dicts. The runner of `--sizing` calls it a few times a second.
+//! Only converts: totals in; verdicts out as dicts, findings as JSON. The runner of `--sizing` calls them a few times a
+//! second.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use hdrhistogram::Histogram;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::sizing::{Controller, RuleError, Settings, Totals, Verdict};
+use super::metrics::Recorder;
+use super::state::RunState;
+use crate::sizing::search::{Observation, Ramp, Search, Settings as SearchSettings};
+use crate::sizing::{Controller, LatencyRule, RuleError, Settings, Totals, Verdict};
 
 /// Decides when an autosizing run ends. It has no clock: `now` comes in, in seconds of any monotonic clock.
 ///
@@ -126,6 +132,123 @@ impl SizingController {
     fn finish<'py>(&self, py: Python<'py>, interrupted: bool) -> PyResult<Bound<'py, PyDict>> {
         let verdict = self.lock().finish(interrupted);
         to_dict(py, &verdict)
+    }
+}
+
+/// Leads a run to how much the service takes: ramp, search, an independent trial to confirm. It has no clock.
+///
+/// `workers` is the most there can be, over all processes; `tolerance` the percentage of failed runs that is still fine;
+/// `latency_rule` optional, such as "p95<500ms"; `ramp_up` the length of an even ramp in seconds, `None` for one that
+/// doubles; `budget` the seconds for search and confirmation after the ramp. `ValueError` for a tolerance outside 0 to
+/// 100, negative seconds, and a rule that cannot be read.
+#[pyclass(frozen, module = "molotov._core")]
+#[derive(Debug)]
+pub struct SizingSearch {
+    state: Mutex<Searching>,
+}
+
+#[derive(Debug)]
+struct Searching {
+    search: Search,
+    /// All service times at the last look.
+    times: Option<Histogram<u64>>,
+}
+
+impl SizingSearch {
+    fn lock(&self) -> MutexGuard<'_, Searching> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[pymethods]
+impl SizingSearch {
+    #[new]
+    #[pyo3(signature = (workers = 500, tolerance = 5.0, latency_rule = None, ramp_up = None, budget = 300.0))]
+    fn new(
+        workers: u32,
+        tolerance: f64,
+        latency_rule: Option<&str>,
+        ramp_up: Option<f64>,
+        budget: f64,
+    ) -> PyResult<Self> {
+        if !(0.0..=100.0).contains(&tolerance) {
+            return Err(PyValueError::new_err(format!(
+                "the tolerance is a percentage, 0 to 100, not {tolerance}"
+            )));
+        }
+        let fine = |seconds: f64| seconds >= 0.0 && seconds.is_finite();
+        if let Some(seconds) = [Some(budget), ramp_up]
+            .into_iter()
+            .flatten()
+            .find(|seconds| !fine(*seconds))
+        {
+            return Err(PyValueError::new_err(format!("{seconds} seconds")));
+        }
+        let latency = latency_rule.map(str::parse::<LatencyRule>).transpose()?;
+        let search = Search::new(SearchSettings {
+            highest_level: f64::from(workers.max(1)),
+            ramp: ramp_up.map_or(Ramp::Adaptive, |seconds| Ramp::Even { seconds }),
+            tolerance_ratio: tolerance / 100.0,
+            latency,
+            budget_seconds: budget,
+            ..SearchSettings::default()
+        });
+        Ok(Self {
+            state: Mutex::new(Searching {
+                search,
+                times: None,
+            }),
+        })
+    }
+
+    /// Take the totals of all processes at the time `now` and say how many workers are to run from now on.
+    ///
+    /// To be called some five times a second. Returns the workers for `RunState.allowed_workers`, the phase (`ramp`,
+    /// `search`, `confirm`, `done`), and whether the search is over.
+    fn step(
+        &self,
+        now: f64,
+        state: &Bound<'_, RunState>,
+        recorder: &Bound<'_, Recorder>,
+    ) -> (u64, &'static str, bool) {
+        let counts = state.get().shared();
+        let sum = |name: &str| counts.sum(name).unwrap_or_default();
+        let all = recorder.get().shared().lock().service_times();
+        let mut this = self.lock();
+        let mut fresh = all.clone();
+        // It refuses when requests came after runs: those are other times, and nothing is known of the last look.
+        let known = match &this.times {
+            Some(times) => fresh.subtract(times).is_ok(),
+            None => true,
+        };
+        this.times = Some(all);
+        let decision = this.search.step(&Observation {
+            now,
+            started: sum("started"),
+            succeeded: sum("succeeded"),
+            failed: sum("failed"),
+            responses: sum("requests"),
+            active: (counts.workers() - counts.parked()).max(0) as f64,
+            service_times: known.then_some(&fresh),
+        });
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a whole number of workers"
+        )]
+        let workers = decision.target.max(0.0) as u64;
+        (workers, decision.phase.as_str(), decision.done)
+    }
+
+    /// What has been found by now, as JSON; whole once the search is over.
+    fn findings(&self) -> PyResult<String> {
+        serde_json::to_string(&self.lock().search.findings())
+            .map_err(|error| PyValueError::new_err(error.to_string()))
+    }
+
+    /// The answer in a line, such as `412 req/s (95 % 396–425) at 48 workers · p50 61 ms p95 140 ms p99 180 ms`.
+    fn headline(&self) -> String {
+        self.lock().search.findings().headline()
     }
 }
 

@@ -126,6 +126,29 @@ impl RunState {
         self.shared.workers()
     }
 
+    /// Those of them that pause, because more were started than `allowed_workers`.
+    #[getter]
+    fn parked(&self) -> i64 {
+        self.shared.parked()
+    }
+
+    /// How many workers may run at a time, over all processes; `None` is all. The others keep their sessions and pause
+    /// between two runs, until `Plan.wake` finds that they may run again.
+    #[getter]
+    fn allowed_workers(&self) -> Option<u64> {
+        self.shared.allowed_workers()
+    }
+
+    #[setter]
+    fn set_allowed_workers(&self, workers: Option<u64>) {
+        self.shared.set_allowed_workers(workers);
+    }
+
+    /// Whether the worker of that number, from 0 in this process, is among those allowed to run.
+    fn may_run(&self, worker: u64) -> bool {
+        self.shared.may_run(worker)
+    }
+
     /// Workers ever started.
     #[getter]
     fn workers_started(&self) -> u64 {

@@ -1,12 +1,15 @@
 //! TLS settings as the Python half of the session passes them.
 
-use crate::http::tls::{MinimumVersion, TlsSettings, Verify};
+use crate::http::tls::{Identity, TlsSettings, Verify, Versions};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-/// How servers are verified. `verify` is "system", "none" or "ca" (then `ca_pem` holds the authorities).
+/// How TLS is spoken. `verify` is "none", "system", or "ca" for the authorities in `ca_pem` alone, which
+/// otherwise come on top of the system's.
 ///
-/// `fingerprint` is the SHA-256 of the certificate; `minimum_version` is `None` (TLS 1.2) or "1.3".
+/// `fingerprint` is the SHA-256 of the certificate. `minimum_version` and `maximum_version` are `None`,
+/// "1.2" or "1.3". `protocols` are those to offer by ALPN; `None` are the session's own. `identity` is a
+/// client certificate and its unencrypted key, both in PEM.
 #[pyclass(frozen, module = "molotov._core")]
 pub(crate) struct SslConfig(TlsSettings);
 
@@ -19,17 +22,22 @@ impl SslConfig {
 #[pymethods]
 impl SslConfig {
     #[new]
-    #[pyo3(signature = (*, verify="system", ca_pem=None, fingerprint=None, check_hostname=true, minimum_version=None, server_hostname=None))]
+    #[pyo3(signature = (*, verify="system", ca_pem=None, fingerprint=None, check_hostname=true, minimum_version=None, maximum_version=None, protocols=None, identity=None, server_hostname=None))]
+    #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
     fn new(
         verify: &str,
         ca_pem: Option<Vec<u8>>,
         fingerprint: Option<Vec<u8>>,
         check_hostname: bool,
         minimum_version: Option<&str>,
+        maximum_version: Option<&str>,
+        protocols: Option<Vec<Vec<u8>>>,
+        identity: Option<(Vec<u8>, Vec<u8>)>,
         server_hostname: Option<String>,
     ) -> PyResult<Self> {
         let verify = match (verify, ca_pem) {
             ("system", None) => Verify::System,
+            ("system", Some(pem)) => Verify::SystemAndPem(pem),
             ("none", None) => Verify::None,
             ("ca", Some(pem)) => Verify::CaPem(pem),
             _ => {
@@ -38,19 +46,29 @@ impl SslConfig {
                 ));
             }
         };
-        let minimum_version = match minimum_version {
-            None | Some("1.2") => MinimumVersion::Tls12,
-            Some("1.3") => MinimumVersion::Tls13,
-            Some(other) => {
+        let versions = match (minimum_version, maximum_version) {
+            (None | Some("1.2"), None | Some("1.3")) => Versions::Both,
+            (None | Some("1.2"), Some("1.2")) => Versions::Tls12,
+            (Some("1.3"), None | Some("1.3")) => Versions::Tls13,
+            (minimum, maximum) => {
                 return Err(PyValueError::new_err(format!(
-                    "unknown TLS version {other:?}"
+                    "no TLS versions from {minimum:?} to {maximum:?}"
                 )));
             }
         };
+        let identity = identity.map(|(certificates_pem, key_pem)| Identity {
+            certificates_pem,
+            key_pem,
+        });
+        if let Some(identity) = &identity {
+            identity.check().map_err(PyValueError::new_err)?;
+        }
         Ok(Self(TlsSettings {
             verify,
             check_hostname,
-            minimum_version,
+            versions,
+            protocols,
+            identity,
             fingerprint,
             server_hostname,
         }))

@@ -32,6 +32,8 @@ enum Activity {
     Running(usize),
     /// Asleep after a run.
     Delayed,
+    /// Pausing between two runs, because fewer workers are to run.
+    Parked,
     Finished,
 }
 
@@ -194,6 +196,11 @@ impl Worker {
         let index = match next {
             Ok(Next::Finish) => {
                 self.finish(slf, plan, Ok(()));
+                return false;
+            }
+            Ok(Next::Park) => {
+                plan.state().slot().parked.fetch_add(1, Ordering::Relaxed);
+                self.state.borrow_mut(py).activity = Activity::Parked;
                 return false;
             }
             Ok(Next::Run(index)) => index,
@@ -413,7 +420,7 @@ impl Worker {
             Activity::Running(index) => {
                 self.ended_run(slf, plan, Some(index), result.map(drop), clock)
             }
-            Activity::Idle | Activity::Delayed | Activity::Finished => true,
+            Activity::Idle | Activity::Delayed | Activity::Parked | Activity::Finished => true,
         }
     }
 
@@ -517,9 +524,38 @@ impl Worker {
         }
     }
 
-    /// Cuts a sleep between two runs.
+    /// Resumes a pausing worker if it may run again or is over.
+    pub(crate) fn wake(slf: &Bound<'_, Self>) {
+        let py = slf.py();
+        let this = slf.get();
+        let plan = this.plan.bind(py).get();
+        let elapsed = {
+            let state = this.state.borrow(py);
+            state.began.map_or(Duration::ZERO, |began| began.elapsed())
+        };
+        if plan.may_run(this.number) || plan.is_over(elapsed) {
+            this.unpark(slf, plan);
+        }
+    }
+
+    fn unpark(&self, slf: &Bound<'_, Self>, plan: &Plan) {
+        {
+            let mut state = self.state.borrow_mut(slf.py());
+            if state.activity != Activity::Parked {
+                return;
+            }
+            // At once: a second call before the worker's turn must not resume it twice.
+            state.activity = Activity::Idle;
+        }
+        plan.state().slot().parked.fetch_sub(1, Ordering::Relaxed);
+        self.resume_soon(slf);
+    }
+
+    /// Cuts a sleep or a pause between two runs.
     pub(crate) fn end_delay(slf: &Bound<'_, Self>) {
         let py = slf.py();
+        let this = slf.get();
+        this.unpark(slf, this.plan.bind(py).get());
         let timer = {
             let state = slf.get().state.borrow(py);
             if state.activity != Activity::Delayed {
@@ -540,7 +576,7 @@ impl Worker {
         let py = slf.py();
         let activity = slf.get().state.borrow(py).activity;
         match activity {
-            Activity::Delayed => Self::end_delay(slf),
+            Activity::Delayed | Activity::Parked => Self::end_delay(slf),
             Activity::Finished => {}
             Activity::Idle | Activity::Opening(_) | Activity::Running(_) => {
                 slf.get().state.borrow_mut(py).interrupting = true;

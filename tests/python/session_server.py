@@ -167,3 +167,15 @@ def without_chance(value: Any) -> Any:
     if isinstance(value, str):
         return without_chance(value.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
     return value
+
+
+def placed(value: Any, names: dict[str, str]) -> Any:
+    """Put words in the place of this run's addresses, at any depth."""
+    if isinstance(value, dict):
+        return {name: placed(item, names) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [placed(item, names) for item in value]
+    if isinstance(value, str):
+        for text, name in names.items():
+            value = value.replace(text, name)
+    return value

@@ -14,6 +14,8 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp.client_exceptions import UnixClientConnectorError
+from certificates import Certificates
 from molotov import _core, _errors, _fallback
 from molotov.session import (
     ClientSession,
@@ -547,13 +549,15 @@ def test_what_cannot_be_native_is_served_by_aiohttp_and_said_once(arguments: Any
 
 def test_single_requests_go_to_aiohttp_and_share_cookies(caplog: Any):
     _fallback._announced.clear()
+    chosen = ssl.create_default_context()
+    chosen.set_ciphers("DEFAULT")
 
     async def check(server: Server) -> None:
         base = server.base.replace("127.0.0.1", "localhost")
         async with ClientSession() as session:
             await session.get(base + "/cookies?a=1")
             session.headers["X-Later"] = "1"
-            async with session.post(base + "/cookies?b=2", data=b"x", expect100=True) as response:
+            async with session.post(base + "/cookies?b=2", data=b"x", ssl=chosen) as response:
                 assert response.status == 200
             await session.get(base + "/echo")
         assert dict(server.seen[1]["headers"])["Cookie"] == "a=1"
@@ -561,7 +565,7 @@ def test_single_requests_go_to_aiohttp_and_share_cookies(caplog: Any):
         assert set(dict(server.seen[2]["headers"])["Cookie"].split("; ")) == {"a=1", "b=2"}
 
     served(check)
-    assert [r.getMessage() for r in caplog.records if "100-continue" in r.getMessage()]
+    assert [r.getMessage() for r in caplog.records if "its own ciphers" in r.getMessage()]
 
 
 def test_what_aiohttp_serves_is_counted_too():
@@ -604,7 +608,7 @@ def test_websockets_are_served_by_aiohttp():
     run(main())
 
 
-def test_a_unix_connector_is_served_by_aiohttp(tmp_path: Any):
+def test_a_unix_connector_reaches_its_socket(tmp_path: Any):
     from aiohttp import web
 
     async def main() -> None:
@@ -617,47 +621,15 @@ def test_a_unix_connector_is_served_by_aiohttp(tmp_path: Any):
         async with ClientSession(connector=aiohttp.UnixConnector(path)) as session:
             async with session.get("http://localhost/") as response:
                 assert await response.text() == "unix"
+            assert session._aiohttp_session is None
+        async with ClientSession(connector=aiohttp.UnixConnector(path + "-")) as session:
+            with pytest.raises(UnixClientConnectorError) as caught:
+                await session.get("http://localhost/")
+            assert (caught.value.path, caught.value.host) == (path + "-", "localhost")
+            assert isinstance(caught.value.os_error, FileNotFoundError)
         await runner.cleanup()
 
     run(main())
-
-
-class Certificates:
-    """A throw-away authority with a certificate for localhost and one for a client."""
-
-    def __init__(self, directory: Any) -> None:
-        self.directory = directory
-        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-        self._openssl(
-            "req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test authority"
-        )
-        self._openssl(
-            "req", *key[:-2], "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=localhost"
-        )
-        (directory / "san").write_text(
-            "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n"
-        )
-        self._openssl(
-            *("x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"),
-            *("-days", "2", "-extfile", "san", "-out", "server.pem"),
-        )
-
-    def _openssl(self, *arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=self.directory, check=True, capture_output=True)
-
-    def path(self, name: str) -> str:
-        return str(self.directory / name)
-
-    def server(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(self.path("server.pem"), self.path("server.key"))
-        return context
-
-    def fingerprint(self) -> bytes:
-        import hashlib
-
-        pem = (self.directory / "server.pem").read_text()
-        return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).digest()
 
 
 @pytest.fixture(scope="module")
@@ -711,25 +683,6 @@ def test_tls_settings_are_honoured(certificates: Certificates):
             async with ClientSession(connector=aiohttp.TCPConnector(ssl=value)) as session:
                 assert (await session.get(url)).status == 200
                 assert session._aiohttp_session is None
-
-    with_tls(certificates, check)
-
-
-def test_a_client_certificate_goes_to_aiohttp(certificates: Certificates):
-    context = ssl.create_default_context(cafile=certificates.path("ca.pem"))
-    # CPython 3.13 is strict by default; the authority of these tests has no extensions.
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    context.load_cert_chain(certificates.path("server.pem"), certificates.path("server.key"))
-
-    async def check(url: str) -> None:
-        async with ClientSession() as session:
-            async with session.get(url, ssl=context) as response:
-                assert await response.text() == "secret"
-            assert session._aiohttp_session is not None
-        async with ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:
-            async with session.get(url) as response:
-                assert await response.text() == "secret"
-            assert session._foreign_reason == "an SSLContext with a client certificate"
 
     with_tls(certificates, check)
 

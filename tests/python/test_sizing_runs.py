@@ -31,7 +31,7 @@ BLOCK = re.compile(
 @pytest.mark.parametrize("processes", [1, 2])
 def test_failures_above_the_tolerance_end_it(tmp_path, processes):
     write(tmp_path, FAILING_FROM.format(first=3))
-    words = ("--sizing", "-w", "50", "--ramp-up", "2", "-p", str(processes))
+    words = ("--sizing", "--no-sizing-confirm", "-w", "50", "--ramp-up", "2", "-p", str(processes))
     done = run(tmp_path, "-c", *words)
     assert done.returncode == 0, done.stdout
     found = BLOCK.search(done.stdout)
@@ -42,18 +42,20 @@ def test_failures_above_the_tolerance_end_it(tmp_path, processes):
     assert "fail" in found[7]
 
 
-def test_everything_failing_ends_at_once_and_counts_for_fail(tmp_path):
+@pytest.mark.parametrize("words", [(), ("--no-sizing-confirm",)])
+def test_everything_failing_ends_at_once_and_counts_for_fail(tmp_path, words):
     write(tmp_path, FAILING_FROM.format(first=0))
-    done = run(tmp_path, "-c", "--sizing", "--fail", "1")
+    done = run(tmp_path, "-c", "--sizing", *words, "--fail", "1")
     assert done.returncode == 1
     found = BLOCK.search(done.stdout)
     assert found, done.stdout
     assert (found[1], found[3]) == ("100.00", "0")
 
 
-def test_an_interrupted_sizing_says_so(tmp_path):
+@pytest.mark.parametrize("words", [(), ("--no-sizing-confirm",)])
+def test_an_interrupted_sizing_says_so(tmp_path, words):
     write(tmp_path, FAILING_FROM.format(first=10_000))
-    with Running(tmp_path, "-c", "--sizing") as running:
+    with Running(tmp_path, "-c", "--sizing", *words) as running:
         running.wait_for("Running scenarios")
         running.process.send_signal(signal.SIGINT)
         code, output = running.end()
@@ -63,11 +65,17 @@ def test_an_interrupted_sizing_says_so(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words", ["--sizing-latency=fast", "--sizing-tolerance=-1", "--sizing-tolerance=200"]
+    "words",
+    [
+        "--sizing-latency=fast",
+        "--sizing-tolerance=-1",
+        "--sizing-tolerance=200",
+        "--no-sizing-confirm --sizing-latency=5",
+    ],
 )
 def test_rules_that_cannot_be_read_are_one_line(tmp_path, words):
     write(tmp_path, FAILING_FROM.format(first=0))
-    done = run(tmp_path, "-c", "--sizing", words)
+    done = run(tmp_path, "-c", "--sizing", *words.split())
     assert done.returncode == 104
     assert done.stdout.startswith("--sizing: ") and done.stdout.count("\n") == 1
     assert done.stderr == ""
@@ -75,8 +83,74 @@ def test_rules_that_cannot_be_read_are_one_line(tmp_path, words):
 
 def test_a_latency_rule_ends_it(tmp_path):
     write(tmp_path, FAILING_FROM.format(first=10_000).replace("0.002", "0.02"))
-    done = run(tmp_path, "-c", "--sizing", "--sizing-latency", "p95<1ms", "--ramp-up", "20", "-w", "50")
+    words = ("--no-sizing-confirm", "--sizing-latency", "p95<1ms", "--ramp-up", "20", "-w", "50")
+    done = run(tmp_path, "-c", "--sizing", *words)
     assert done.returncode == 0
     found = BLOCK.search(done.stdout)
     assert found, done.stdout
     assert "p95" in found[7]
+
+
+LIMITED = """
+import asyncio, molotov
+
+@molotov.scenario()
+async def step(session):
+    slots = molotov.get_var("slots", factory=lambda: asyncio.Semaphore(4))
+    async with slots:
+        await asyncio.sleep(0.02)
+"""
+CAPACITY = re.compile(r"^CAPACITY (\d+(?:\.\d+)?) runs/s \(95 % .+\) at (\d+) workers?\b.*$", re.M)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_search_ends_in_a_capacity_and_the_levels_it_measured(tmp_path, processes):
+    write(tmp_path, LIMITED)
+    done = run(tmp_path, "-c", "--sizing", "--sizing-budget", "3", "-w", "16", "-p", str(processes))
+    assert done.returncode == 0, done.stdout
+    assert BLOCK.search(done.stdout), done.stdout
+    found = CAPACITY.search(done.stdout)
+    assert found, done.stdout
+    # Four slots of 20 ms in each process; how near a busy machine comes to that is not for a test to say.
+    assert 0 < float(found[1]) < 210 * processes
+    assert "The ramp ended with " in done.stdout
+    assert re.search(r"^ramp +1 ", done.stdout, re.M), done.stdout
+    assert re.search(r"^Not confirmed: ", done.stdout, re.M), done.stdout
+
+
+def test_an_interrupted_search_tells_what_it_knows(tmp_path):
+    write(tmp_path, FAILING_FROM.format(first=3))
+    with Running(tmp_path, "-c", "--sizing", "-w", "50", "--ramp-up", "2") as running:
+        # Parked workers are gone only when the ramp has ended; their number shows in no line, a failure does.
+        running.wait_for("too many")
+        running.wait_for("Ran ")
+        running.process.send_signal(signal.SIGTERM)
+        code, output = running.end()
+    assert code == 0
+    assert "*** Bye ***" in output
+
+
+def test_a_search_keeps_the_sessions_of_workers_that_pause(tmp_path):
+    write(
+        tmp_path,
+        LIMITED
+        + """
+opened = []
+
+@molotov.setup_session()
+async def open_session(worker_id, session):
+    assert worker_id not in opened
+    opened.append(worker_id)
+
+@molotov.teardown()
+def teardown(worker_id):
+    opened.remove(worker_id)
+
+@molotov.global_teardown()
+def over():
+    print("left open:", opened)
+""",
+    )
+    done = run(tmp_path, "-c", "--sizing", "--sizing-budget", "3", "-w", "16")
+    assert done.returncode == 0, done.stdout
+    assert "left open: []" in done.stdout

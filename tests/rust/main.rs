@@ -3,6 +3,7 @@
 #[cfg(feature = "python")]
 mod binary;
 mod layers;
+mod monitor;
 // Marked, so that Clippy allows in its helpers what it allows in tests.
 #[cfg(test)]
 mod sizing;

@@ -418,6 +418,16 @@ impl Recorder {
         all
     }
 
+    /// The service times of all requests, in microseconds. Of runs, when there was no request.
+    pub fn service_times(&self) -> Histogram<u64> {
+        let requests = self.distribution(Kind::Request, |_| true);
+        if requests.count() == 0 {
+            self.distribution(Kind::Scenario, |_| true).into_histogram()
+        } else {
+            requests.into_histogram()
+        }
+    }
+
     /// How many requests took longer than `limit`, and how many there were. Of runs, when there was no request.
     pub fn slower_than(&self, limit: Duration) -> (u64, u64) {
         let limit = u64::try_from(limit.as_micros())

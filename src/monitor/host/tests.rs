@@ -150,12 +150,19 @@ fn every_part_is_read() {
             (Metric::ListenOverflowsPerSecond, Some(4.0)),
             (Metric::ListenDropsPerSecond, Some(5.0)),
             (Metric::TimeWaitSockets, Some(10.0)),
-            (Metric::EphemeralPortsUsed, Some(2.0)),
             (Metric::EphemeralPortsLimit, Some(28_232.0)),
         ],
     );
     assert_eq!(sample.core_busy_ratios, [0.5, 0.0]);
     assert_eq!(sample.events, [Event::OutOfMemory { kills: 2 }]);
+}
+
+#[test]
+fn ports_are_those_towards_the_address_that_uses_most() {
+    let tree = machine();
+    let mut host = Host::new(tree.roots()).unwrap();
+    let sample = host.sample(Duration::ZERO).unwrap();
+    holds(&sample, &[(Metric::EphemeralPortsUsed, Some(2.0))]);
 }
 
 #[test]

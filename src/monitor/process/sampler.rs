@@ -86,6 +86,10 @@ impl ProcessMeter {
         self.set.replace_roots(pids, &self.roots, &mut self.files);
     }
 
+    pub(in super::super) fn contains(&self, pid: u32) -> bool {
+        self.set.contains(pid)
+    }
+
     /// Begins anew with a set that has no members; the next sample has no rates.
     pub(in super::super) fn restart(&mut self) {
         self.set = ProcessSet::new(true);

@@ -145,6 +145,13 @@ impl ProcessSet {
         self.members.iter().all(|member| member.stat.is_dead)
     }
 
+    /// Whether the process of this number was a living member at the last look.
+    pub(in super::super) fn contains(&self, pid: u32) -> bool {
+        self.members
+            .iter()
+            .any(|member| member.pid == pid && !member.stat.is_dead)
+    }
+
     /// Looks at every member.
     pub(in super::super) fn observe(
         &mut self,
@@ -199,7 +206,10 @@ impl ProcessSet {
         let mut known: FxHashMap<u32, Use> = FxHashMap::default();
         for member in gone {
             if let Some(heir) = self.heir(member, gone) {
-                known.entry(heir).or_default().add(member.used());
+                // Its debt too: children it waited for after it was read are in what its parent inherits.
+                let inherited = known.entry(heir).or_default();
+                inherited.add(member.used());
+                inherited.add(member.debt);
             }
         }
         for member in &mut self.members {

@@ -83,6 +83,22 @@ fn a_child_that_is_waited_for_after_its_parent_was_read_counts_once() {
 }
 
 #[test]
+fn a_branch_that_ends_while_it_is_read_counts_once() {
+    let lines = [
+        line(100, 1, 500, 0),
+        line(101, 100, 50, 0),
+        line(102, 101, 30, 0),
+    ];
+    let mut machine = Machine::new(true, &lines);
+    machine.look();
+    machine.loses(102);
+    machine.look();
+    machine.loses(101);
+    machine.has(&[line(100, 1, 500, 50 + 30 + 4)]);
+    assert_eq!(machine.look().ticks, 4);
+}
+
+#[test]
 fn a_child_that_nobody_waited_for_takes_nothing_from_later_ones() {
     let mut machine = Machine::new(true, &[line(100, 1, 500, 0), line(101, 100, 50, 0)]);
     machine.look();

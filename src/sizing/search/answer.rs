@@ -3,12 +3,12 @@
 //! Pure functions over the trials; deciding what to measure is `curve`'s. Called by `Search` when somebody asks what has
 //! been found.
 
+use super::super::verdict::Reason;
 use super::curve::Curve;
 use super::ramp::same;
 use super::result::{Capacity, Flaw, Interval, Length, Limit, Phase, Trial, Unit};
 use super::usl::Usl;
 use super::{Search, Settings};
-use crate::sizing::verdict::Reason;
 
 /// A shorter trial confirms nothing, in seconds.
 const CONFIRMING_SECONDS: f64 = 20.0;
