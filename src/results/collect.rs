@@ -43,6 +43,14 @@ impl Collector {
         }
     }
 
+    /// Around results that were read from a file: nothing is collected any more.
+    pub fn of(results: Results) -> Self {
+        Self {
+            results,
+            ..Self::new(Meta::default(), Vec::new())
+        }
+    }
+
     /// What has been collected.
     pub fn results(&self) -> &Results {
         &self.results
@@ -127,14 +135,6 @@ impl Collector {
             .collect();
         results.complete = true;
         results.journal = None;
-    }
-
-    /// Whether a threshold was tested and failed.
-    pub fn threshold_failed(&self) -> bool {
-        self.results
-            .thresholds
-            .iter()
-            .any(|outcome| !outcome.passed)
     }
 
     /// Says how the command ends.

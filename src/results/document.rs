@@ -6,17 +6,21 @@
 //! The version goes up when a field changes its meaning or goes away; new fields may come at any time.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
+use super::mask::{masked, masked_command, masked_option};
 use super::series::Series;
 use super::threshold::Outcome;
 use crate::metrics::{CorruptSnapshot, Kind, Recorder, Row};
 use crate::monitor;
-use crate::sizing::{Verdict as RampVerdict, search::Findings};
+use crate::sizing::{Reason, search::Findings};
 use crate::verdict::Verdict;
 
 /// The version of the document.
@@ -107,6 +111,39 @@ pub struct Meta {
     pub scenario_sha256: Option<String>,
     /// All options by name, secrets masked.
     pub options: Map<String, Value>,
+}
+
+impl Meta {
+    /// Fills in the hash of the scenario file, when it can be read, and masks secrets.
+    pub fn complete(&mut self) {
+        if self.scenario_sha256.is_none()
+            && let Some(content) = self
+                .scenario_file
+                .as_ref()
+                .and_then(|path| fs::read(path).ok())
+        {
+            let digest = Sha256::digest(&content);
+            self.scenario_sha256 = Some(digest.iter().fold(String::new(), |mut text, byte| {
+                let _ = write!(text, "{byte:02x}");
+                text
+            }));
+        }
+        self.command = masked_command(&self.command);
+        for (name, value) in &mut self.options {
+            mask_value(name, value);
+        }
+    }
+}
+
+fn mask_value(name: &str, value: &mut Value) {
+    match value {
+        Value::String(text) => *text = masked_option(name, text),
+        Value::Array(items) => items.iter_mut().for_each(|item| mask_value(name, item)),
+        Value::Object(fields) => fields
+            .iter_mut()
+            .for_each(|(name, item)| mask_value(name, item)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// Counts over all processes.
@@ -221,13 +258,39 @@ impl ServiceTime {
 pub struct Sizing {
     /// How the ramp ended.
     #[serde(default)]
-    pub ramp: Option<RampVerdict>,
+    pub ramp: Option<Ramp>,
     /// The capacity and all trials, when the run searched for it.
     #[serde(default)]
     pub search: Option<Findings>,
     /// When the search began, in seconds since the start of the run; its own times count from then.
     #[serde(default)]
     pub search_began_seconds: f64,
+}
+
+/// How the ramp of a sizing run ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ramp {
+    /// Why it ended.
+    pub reason: Reason,
+    /// Failed runs of all runs in the last minute of it, 0 to 1.
+    pub error_ratio: f64,
+    /// Workers running then.
+    pub workers: u64,
+    /// Runs that succeeded in that minute.
+    pub window_succeeded: u64,
+    /// Runs that failed in it.
+    pub window_failed: u64,
+    /// The fewest workers that reached about the best throughput; `None` when a search followed, which knows it better.
+    #[serde(default)]
+    pub best_workers: Option<u64>,
+    /// Successful runs per second with them.
+    #[serde(default)]
+    pub best_runs_per_second: Option<f64>,
+    /// Requests per second with them.
+    #[serde(default)]
+    pub best_requests_per_second: Option<f64>,
+    /// The same as a plain sentence.
+    pub sentence: String,
 }
 
 /// Failed runs with the same exception from the same place.
@@ -273,8 +336,8 @@ impl ErrorGroup {
         let mut groups: Vec<Self> = merged.into_values().collect();
         groups.sort_by(|a, b| b.count.cmp(&a.count));
         for group in &mut groups {
-            group.message = super::masked(&group.message);
-            group.example = super::masked(&group.example);
+            group.message = masked(&group.message);
+            group.example = masked(&group.example);
         }
         groups
     }
@@ -394,6 +457,32 @@ mod tests {
             let error = Results::from_json(text).unwrap_err().to_string();
             assert!(error.contains(part), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn secrets_in_options_and_commands_are_masked() {
+        let options = serde_json::json!({
+            "api_token": "abc",
+            "statsd_address": "udp://me:pw@h:1",
+            "headers": {"Authorization": "xyz", "Accept": "text/html"},
+            "workers": 2,
+        });
+        let mut meta = Meta {
+            command: vec!["molotov".to_owned(), "--password=x".to_owned()],
+            scenario_file: Some(file!().to_owned()),
+            options: options.as_object().cloned().unwrap_or_default(),
+            ..Meta::default()
+        };
+        meta.complete();
+        assert_eq!(meta.command[1], "--password=***");
+        let expected = serde_json::json!({
+            "api_token": "***",
+            "statsd_address": "udp://***@h:1",
+            "headers": {"Authorization": "***", "Accept": "text/html"},
+            "workers": 2,
+        });
+        assert_eq!(Value::Object(meta.options), expected);
+        assert_eq!(meta.scenario_sha256.map(|hash| hash.len()), Some(64));
     }
 
     #[test]

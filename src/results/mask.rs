@@ -46,6 +46,15 @@ pub fn masked_command<S: AsRef<str>>(words: &[S]) -> Vec<String> {
     masked
 }
 
+/// The value of an option, or nothing of it when the option's name says that it is a secret.
+pub(super) fn masked_option(name: &str, value: &str) -> String {
+    if is_secret(name) {
+        MASK.to_owned()
+    } else {
+        masked(value)
+    }
+}
+
 /// A text without its secrets.
 pub fn masked(text: &str) -> String {
     let text = without_user_info(text);

@@ -31,7 +31,7 @@ mod threshold;
 
 pub use collect::{Collector, Totals};
 pub use document::{
-    Counts, ErrorGroup, Exit, FormatError, Meta, Output, Results, SCHEMA, ServiceTime, Sizing,
+    Counts, ErrorGroup, Exit, FormatError, Meta, Output, Ramp, Results, SCHEMA, ServiceTime, Sizing,
 };
 pub use journal::{Journal, ReadError, read, write};
 pub use mask::{masked, masked_command};

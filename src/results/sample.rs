@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::metrics::Recorder;
 use crate::monitor::{Metric, Sample, Series as MonitorSeries};
-use crate::sizing::{Reason, Verdict};
+use crate::sizing::Reason;
 
 /// What was recorded: 100 runs of `browse`, 200 requests of 1 to 100 ms, a tenth of the runs failed.
 pub(super) fn recorder() -> Recorder {
@@ -64,15 +64,15 @@ pub(super) fn results() -> Results {
         collector.second(second as f64, totals(second), &Recorder::new(), Some(0.002));
     }
     let sizing = Sizing {
-        ramp: Some(Verdict {
+        ramp: Some(Ramp {
             reason: Reason::Plateau,
-            ratio_percent: 10.0,
+            error_ratio: 0.1,
             workers: 4,
             window_succeeded: 90,
             window_failed: 10,
-            best_runs_per_second: 10.0,
-            best_requests_per_second: 20.0,
-            best_workers: 3,
+            best_runs_per_second: Some(10.0),
+            best_requests_per_second: Some(20.0),
+            best_workers: Some(3),
             sentence: "More workers brought no more runs.".to_owned(),
         }),
         ..Sizing::default()

@@ -47,7 +47,7 @@ impl Reason {
 }
 
 /// The end of a run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Verdict {
     /// Why it ended.
     pub reason: Reason,
