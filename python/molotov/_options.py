@@ -205,7 +205,7 @@ def make_parser() -> argparse.ArgumentParser:
         action="append",
         default=None,
         metavar="RULE",
-        help="exit with 99 when this does not hold, e.g. 'p95<500ms' or 'error-rate<1%% for GET /x'; repeatable",
+        help="exit with 99 when this does not hold, e.g. 'p95<500ms for GET /x'; repeatable",
     )
     add(
         "--monitor",

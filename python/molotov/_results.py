@@ -1,7 +1,7 @@
 """The results of a run: collected every second, tested, and written to the files that were asked for.
 
-The document itself is the engine's, ``_core.Results``; this is what Python knows for it: options, errors, what
-autosizing found. The runner makes one when an option asks for it, and none otherwise.
+The document itself is the engine's, ``_core.Results``; this is what Python knows for it: options, errors,
+what autosizing found. The runner makes one when an option asks for it, and none otherwise.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +75,7 @@ class RunResults:
     # While the run goes.
 
     def begin(self) -> None:
-        """Start the clock and write the first document. Raises :class:`OptionError` when that is not possible."""
+        """Start the clock and write the first document; :class:`OptionError` when that is not possible."""
         self._began = monotonic()
         self._next = _EVERY_SECONDS
         path = self._files.get("json")
@@ -172,16 +173,18 @@ class RunResults:
 
     def end(self, code: int, reason: str, stdout: Any) -> int:
         """Write all files; returns the exit code, which is another one when a file cannot be written."""
+        self._results.exit(code, reason)
         written = []
         for name, path in self._files.items():
             if name == "json":
                 written.append((name, path))
-            elif path == STDOUT or self._try(path, lambda n=name, p=path: self._results.write(n, p)):
+            elif path == STDOUT or self._try(path, partial(self._results.write, name, path)):
                 written.append((name, path))
             elif code == 0:
-                code, reason = _CANNOT_WRITE, f"can't write {path}"
+                code = _CANNOT_WRITE
+                self._results.exit(code, f"can't write {path}")
         path = self._files.get("json")
-        if not self._try(path, lambda: self._results.end(code, reason, written)) and code == 0:
+        if not self._try(path, partial(self._results.end, written)) and code == 0:
             code = _CANNOT_WRITE
         for name, path in self._files.items():
             if path == STDOUT:

@@ -28,7 +28,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("format", choices=list(_FORMATS), metavar="FORMAT", help="see below")
-    parser.add_argument("file", metavar="RESULT.json", help="what --json has written, also of a run that died")
+    parser.add_argument("file", metavar="RESULT.json", help="what --json wrote, also of a run that died")
     parser.add_argument("-o", "--output", default="-", metavar="FILE", help="default: stdout")
     return parser
 
@@ -41,7 +41,7 @@ def _width() -> int | None:
 
 
 def main() -> int:
-    """Run the command; returns 0, or 1 when a file cannot be read or written. Exits with 2 on a usage error."""
+    """Run the command; returns 0, or 1 when a file cannot be read or written. Exits with 2 when misused."""
     args = _parser().parse_args()
     from molotov import _core
     from molotov.ui.output import write

@@ -92,7 +92,7 @@ impl Results {
     #[pyo3(signature = (meta, thresholds = Vec::new()))]
     fn new(meta: &str, thresholds: Vec<String>) -> PyResult<Self> {
         let mut meta: Meta = read_json(meta)?;
-        meta.molotov = env!("CARGO_PKG_VERSION").to_owned();
+        env!("CARGO_PKG_VERSION").clone_into(&mut meta.molotov);
         meta.complete();
         let thresholds: Vec<Threshold> = thresholds
             .iter()
@@ -219,12 +219,16 @@ impl Results {
             .collect()
     }
 
-    /// Say how the command ends and which files it wrote (kind and path), and write the document if it has a file.
+    /// Say how the command ends. May be said again: writing may fail.
+    fn exit(&self, code: i32, reason: &str) {
+        self.lock().collector.exit(code, reason);
+    }
+
+    /// Say which files were written (kind and path), and write the document if it has a file.
     ///
     /// `OSError` when that is not possible.
-    fn end(&self, code: i32, reason: &str, files: Vec<(String, String)>) -> PyResult<()> {
+    fn end(&self, files: Vec<(String, String)>) -> PyResult<()> {
         let mut this = self.lock();
-        this.collector.exit(code, reason);
         let files = files.into_iter();
         this.collector.results_mut().files =
             files.map(|(kind, path)| Output { kind, path }).collect();

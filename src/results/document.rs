@@ -5,6 +5,7 @@
 //!
 //! The version goes up when a field changes its meaning or goes away; new fields may come at any time.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
@@ -334,7 +335,7 @@ impl ErrorGroup {
             }
         }
         let mut groups: Vec<Self> = merged.into_values().collect();
-        groups.sort_by(|a, b| b.count.cmp(&a.count));
+        groups.sort_by_key(|group| Reverse(group.count));
         for group in &mut groups {
             group.message = masked(&group.message);
             group.example = masked(&group.example);

@@ -57,7 +57,7 @@ struct Seen {
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
-    journal: PathBuf,
+    lines_path: PathBuf,
     lines: File,
     next_document: f64,
     samples: Vec<Seen>,
@@ -80,13 +80,13 @@ impl Journal {
             .map(|name| name.to_string_lossy().into_owned());
         let mut created = Self {
             path,
-            journal,
+            lines_path: journal,
             lines,
             next_document: 0.0,
             samples: Vec::new(),
         };
         if let Err(error) = created.document(results, 0.0) {
-            let _ = fs::remove_file(&created.journal);
+            let _ = fs::remove_file(&created.lines_path);
             return Err(error);
         }
         Ok(Some(created))
@@ -145,7 +145,7 @@ impl Journal {
     /// Writes the whole document and removes the journal.
     pub fn finish(self, results: &Results) -> io::Result<()> {
         replace(&self.path, &serde_json::to_vec(results)?)?;
-        fs::remove_file(&self.journal)
+        fs::remove_file(&self.lines_path)
     }
 }
 
@@ -359,7 +359,7 @@ mod tests {
             (results.counts.started, results.counts.unfinished),
             (1206, 1)
         );
-        assert_eq!(results.meta.elapsed_seconds, 402.0);
+        assert!((results.meta.elapsed_seconds - 402.0).abs() < 1e-9);
         assert_eq!(results.monitor[0].len(), 402);
         assert!(results.verdict.is_some());
     }

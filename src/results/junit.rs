@@ -1,4 +1,4 @@
-//! The outcome as JUnit XML, which CI systems show: a test case per threshold and one per scenario.
+//! The outcome as `JUnit` XML, which CI systems show: a test case per threshold and one per scenario.
 //!
 //! Owns the mapping and the escaping. A scenario fails when a run of it failed; where a threshold says how many may fail,
 //! that one judges, and the scenario only fails when none of its runs succeeded. Made from the document alone.
@@ -16,7 +16,7 @@ struct Case {
 }
 
 impl Results {
-    /// The outcome as JUnit XML.
+    /// The outcome as `JUnit` XML.
     pub fn to_junit(&self) -> String {
         let elapsed = self.meta.elapsed_seconds;
         let mut cases: Vec<Case> = self

@@ -48,6 +48,11 @@ pub struct Known<'a> {
     pub requests: &'a [(f64, u64)],
 }
 
+type Rule = fn(&Look, &[Level]) -> Option<Finding>;
+
+/// The rules about resources of targets, in their order.
+const RULES: [Rule; 4] = [memory::rule, cpu::rule, disk::rule, network::rule];
+
 /// Applies the rules.
 pub fn judge(known: &Known) -> Verdict {
     let Some(level) = known.level else {
@@ -61,8 +66,6 @@ pub fn judge(known: &Known) -> Verdict {
         .iter()
         .map(|series| Look { series, level })
         .collect();
-    type Rule = fn(&Look, &[Level]) -> Option<Finding>;
-    const RULES: [Rule; 4] = [memory::rule, cpu::rule, disk::rule, network::rule];
     for rule in RULES {
         findings.extend(looks.iter().filter_map(|look| rule(look, known.others)));
     }

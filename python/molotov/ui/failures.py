@@ -1,6 +1,7 @@
 """Failed runs, grouped by what was raised and where: for the console, and for the results of the run.
 
-The place is the innermost line of the script, not of a library that it called; without one, the innermost line.
+The place is the innermost line of the script, not of a library that it called; without one, the
+innermost line.
 """
 
 from __future__ import annotations

@@ -262,9 +262,9 @@ mod tests {
         );
         assert_eq!(threshold.scope, Scope::Scenario("long name".to_owned()));
         assert_eq!(threshold.text(), "p99.9 <= 1.5 s for scenario long name");
-        assert_eq!(read("rps>=200/s").limit, 200.0);
+        assert!((read("rps>=200/s").limit - 200.0).abs() < 1e-9);
         assert_eq!(read("rate<0.01").quantity, Quantity::ErrorRatio);
-        assert_eq!(read("target.cpu<80%").limit, 0.8);
+        assert!((read("target.cpu<80%").limit - 0.8).abs() < 1e-9);
         assert_eq!(
             read("target.memory<2GiB").quantity,
             Quantity::Memory(Whose::Target)
