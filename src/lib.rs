@@ -7,6 +7,8 @@
 //! | [`engine`] | counters shared by the processes of a run |
 //! | [`sizing`] | when an autosizing run ends, what it found, and the search for the capacity |
 //! | [`monitor`] | CPU, memory, disk, network and sockets of the target and the generator |
+//! | [`verdict`] | what gave out first |
+//! | [`results`] | the document of a run, its formats and thresholds |
 //! | [`python`] | the extension module: event loop, workers, session |
 //!
 //! Dependencies point one way: `python` uses every other module, none of them uses `python`.
@@ -18,7 +20,9 @@ pub mod metrics;
 pub mod monitor;
 #[cfg(feature = "python")]
 pub mod python;
+pub mod results;
 pub mod sizing;
+pub mod verdict;
 
 #[cfg(feature = "python")]
 #[global_allocator]

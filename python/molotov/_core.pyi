@@ -4,6 +4,7 @@ from asyncio import AbstractEventLoop, Future
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from collections.abc import Awaitable as _Awaitable
 from contextvars import Context
+from os import PathLike
 from types import FrameType, TracebackType
 from typing import Any, TypeVar, final
 
@@ -21,8 +22,10 @@ __all__ = [
     "CookieJar",
     "Driver",
     "Engine",
+    "Monitor",
     "Plan",
     "Recorder",
+    "Results",
     "RunState",
     "Session",
     "SizingController",
@@ -93,6 +96,50 @@ class Recorder:
     def rows(self) -> list[dict[str, Any]]: ...
     def table(self, elapsed: float, width: int | None = None) -> str: ...
     def slower_than(self, seconds: float) -> tuple[int, int]: ...
+
+@final
+class Monitor:
+    """Samples the generator and its targets, on a thread of its own."""
+
+    def __new__(cls, sources: list[str]) -> Monitor: ...
+    def start(self, elapsed: float, pids: list[int]) -> None: ...
+    def set_lag(self, seconds: float) -> None: ...
+    def stop(self) -> None: ...
+
+@final
+class Results:
+    """The results of a run."""
+
+    def __new__(cls, meta: str, thresholds: list[str] = ...) -> Results: ...
+    @staticmethod
+    def read(path: str | PathLike[str]) -> Results: ...
+    def begin(self, path: str | PathLike[str]) -> None: ...
+    def second(
+        self,
+        now: float,
+        state: RunState,
+        recorder: Recorder,
+        lag: float | None = None,
+        monitor: Monitor | None = None,
+    ) -> bool: ...
+    def document(self, now: float, recorder: Recorder, errors: str) -> None: ...
+    def finish(
+        self,
+        now: float,
+        state: RunState,
+        recorder: Recorder,
+        errors: str,
+        sizing: str | None = None,
+        lost: list[str] = ...,
+        monitor: Monitor | None = None,
+    ) -> None: ...
+    def failed_thresholds(self) -> list[str]: ...
+    def exit(self, code: int, reason: str) -> None: ...
+    def end(self, files: list[tuple[str, str]]) -> None: ...
+    def render(self, format: str, width: int | None = None) -> str: ...
+    def write(self, format: str, path: str | PathLike[str]) -> None: ...
+    def headlines(self) -> list[str]: ...
+    def threshold_lines(self) -> list[str]: ...
 
 @final
 class SizingController:

@@ -14,6 +14,7 @@ from molotov.exceptions import OptionError
 __all__ = [
     "DEFAULT_DURATION",
     "DEFAULT_SCENARIO",
+    "RESULT_OPTIONS",
     "command_line",
     "make_parser",
     "option",
@@ -23,6 +24,8 @@ __all__ = [
 
 DEFAULT_SCENARIO = "loadtest.py"
 DEFAULT_DURATION = 86400
+#: The options that ask for collecting results.
+RESULT_OPTIONS = ("json", "csv", "junit", "markdown", "threshold", "monitor")
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _SECONDS = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)\s*")
 
@@ -193,6 +196,25 @@ def make_parser() -> argparse.ArgumentParser:
         default=False,
         help="cancel the runs in flight when the duration is over or the run is stopped",
     )
+    add("--json", default=None, metavar="FILE", help="write the results there as the run goes; - is stdout")
+    add("--csv", default=None, metavar="FILE", help="write the run second by second there at its end")
+    add("--junit", default=None, metavar="FILE", help="write thresholds and scenarios there as test cases")
+    add("--markdown", default=None, metavar="FILE", help="write a summary there in Markdown")
+    add(
+        "--threshold",
+        action="append",
+        default=None,
+        metavar="RULE",
+        help="exit with 99 when this does not hold, e.g. 'p95<500ms for GET /x'; repeatable",
+    )
+    add(
+        "--monitor",
+        action="append",
+        default=None,
+        metavar="WHAT",
+        help="watch what the target uses: pid:1234, port:8888, container:NAME, cgroup:PATH, host or "
+        "glances:FILE.csv; repeatable",
+    )
     add("--demo", action="store_true", default=False, help="run offline, against a server of its own")
     return parser
 
@@ -254,7 +276,7 @@ def _checked(name: str, action: argparse.Action, value: Any) -> Any:
         if not isinstance(value, (bool, int)):
             raise wrong
         return bool(value)
-    if action.nargs == "+":
+    if action.nargs == "+" or isinstance(action, argparse._AppendAction):
         if isinstance(value, str):
             return [value]
         if not isinstance(value, list) or not value or not all(isinstance(item, str) for item in value):

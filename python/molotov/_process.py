@@ -50,6 +50,8 @@ class Process:
         self.exit_code: int | None = None
         # The longest time that the loop could not run its timers, in seconds.
         self.longest_stall = 0.0
+        # The same since the last look at it.
+        self._lag: float | None = None
         self.plan = self._make_plan()
         self.on_tick: Callable[[], None] | None = None
         self._workers: dict[int, Worker] = {}
@@ -272,7 +274,9 @@ class Process:
     def _tick(self, due: float) -> None:
         now = self.loop.time()
         self._progress_left = _PROGRESS_PER_TICK
-        self.longest_stall = max(self.longest_stall, now - due)
+        lag = max(now - due, 0.0)
+        self._lag = lag if self._lag is None else max(self._lag, lag)
+        self.longest_stall = max(self.longest_stall, lag)
         if not self._sleeps_ended and (self.state.stopped or self.state.reached or util.is_stopped()):
             util.stop()
         if self.on_tick is not None:
@@ -281,6 +285,11 @@ class Process:
         self.plan.wake()
         due = now + _TICK_SECONDS
         self._timers["tick"] = self.loop.call_at(due, self._tick, due)
+
+    def take_lag(self) -> float | None:
+        """Return how late the loop was at worst since the last call, in seconds; None when nobody knows."""
+        lag, self._lag = self._lag, None
+        return lag
 
     def _count_dead_workers(self) -> None:
         for wid, task in enumerate(self._tasks):

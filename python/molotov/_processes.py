@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["Fleet"]
 
 _HEADER = struct.Struct("!cI")
-_TEXT, _LATENCY, _END = b"T", b"L", b"E"
+_TEXT, _LATENCY, _END, _LAG, _ERRORS = b"T", b"L", b"E", b"S", b"F"
+_LAG_REPORT = struct.Struct("!d")
 _END_REPORT = struct.Struct("!?d?i")
 _STOP, _CANCEL = b"s", b"c"
 _TICK_SECONDS = 0.05
@@ -71,6 +72,7 @@ class Fleet:
         self.exit_code: int | None = None
         self.longest_stall = 0.0
         self.native = True
+        self._lag: float | None = None
         # One line for each child that did not end by itself.
         self.casualties: list[str] = []
 
@@ -94,6 +96,16 @@ class Fleet:
             theirs.close()
             ours.setblocking(False)
             self._children.append(_Child(index, pid, ours))
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that make the load."""
+        return [child.pid for child in self._children]
+
+    def take_lag(self) -> float | None:
+        """Return how late the latest child's loop was at worst since the last call, in seconds."""
+        lag, self._lag = self._lag, None
+        return lag
 
     @property
     def alive(self) -> int:
@@ -212,6 +224,12 @@ class Fleet:
             self._runner.console.print_raw(content.decode("utf-8", "replace"))
         elif kind == _LATENCY:
             self._runner.recorder.merge(content)
+        elif kind == _LAG:
+            (lag,) = _LAG_REPORT.unpack(content)
+            self._lag = lag if self._lag is None else max(self._lag, lag)
+        elif kind == _ERRORS:
+            if self._runner.results is not None:
+                self._runner.results.report(child.index, content)
         elif kind == _END:
             native, stall, exits, code = _END_REPORT.unpack(content)
             child.ended = True
@@ -289,6 +307,14 @@ def _run_workers(runner: Runner, index: int, link: _Link) -> None:
             util.stop()
 
     ticks = 0
+    sent = 0
+
+    def report_failures() -> None:
+        nonlocal sent
+        failures = runner.console.failures
+        if runner.results is not None and failures.count != sent:
+            sent = failures.count
+            link.send(_ERRORS, runner.results.described())
 
     def report() -> None:
         nonlocal ticks
@@ -296,6 +322,10 @@ def _run_workers(runner: Runner, index: int, link: _Link) -> None:
         runner.console.flush()
         if ticks % _LATENCY_EVERY_TICKS == 0:
             link.send(_LATENCY, runner.recorder.snapshot())
+            lag = process.take_lag()
+            if lag is not None and runner.results is not None:
+                link.send(_LAG, _LAG_REPORT.pack(lag))
+            report_failures()
         else:
             link.flush()
 
@@ -310,6 +340,7 @@ def _run_workers(runner: Runner, index: int, link: _Link) -> None:
     loop.remove_reader(link.socket)
     runner.console.finish()
     link.send(_LATENCY, runner.recorder.snapshot())
+    report_failures()
     code = process.exit_code
     link.send(_END, _END_REPORT.pack(process.native, process.longest_stall, code is not None, code or 0))
     link.finish()

@@ -47,8 +47,11 @@ def summary_lines(runner: Runner) -> list[str]:
     """Return the statuses, how the engine ran, and the latency table; nothing when nothing was run."""
     state = runner.state
     lines = []
+    results = runner.results.lines() if runner.results is not None else []
     if state.started == 0:
-        return list(runner.casualties)
+        return [*runner.casualties, *results]
+    if results:
+        lines += [*results, ""]
     if runner.sizing is not None:
         lines += [*runner.sizing.lines(), ""]
     statuses = {name: count for name, count in state.statuses.items() if count}

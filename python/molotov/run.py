@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -15,7 +16,7 @@ from molotov._loading import (
     print_script_error,
     untangle_extensions,
 )
-from molotov._options import DEFAULT_SCENARIO, make_parser, option, parse, set_from_config
+from molotov._options import DEFAULT_SCENARIO, RESULT_OPTIONS, make_parser, option, parse, set_from_config
 from molotov.api import get_scenario, get_scenarios
 from molotov.exceptions import RunError
 from molotov.util import OptionError, read_test_options
@@ -126,11 +127,23 @@ def run(args: Any, stream: TextIO | None = None) -> dict[str, Any]:
 
     The namespace may be hand-made and lack options. Messages and the closing lines go to ``stream``, stdout
     by default. Exits with 1 when the run cannot start, when a setup failed, when there are at least ``fail``
-    failures, or when a process died.
+    failures, or when a process died; with 99 when only a threshold failed.
     """
+    stdout = sys.stdout
+    if stream is None and any(option(args, name) for name in RESULT_OPTIONS):
+        from molotov._results import stdout_is_taken
+
+        if stdout_is_taken(args):
+            # Whoever reads the results from a pipe must not find anything else in it.
+            with contextlib.redirect_stdout(sys.stderr):
+                return _run(args, sys.stderr, stdout)
+    return _run(args, stdout if stream is None else stream, stdout)
+
+
+def _run(args: Any, out: TextIO, stdout: TextIO) -> dict[str, Any]:
+    """Do what :func:`run` does: text goes to ``out``, results that were asked for on stdout to ``stdout``."""
     from molotov.ui.console import SharedConsole
 
-    out = sys.stdout if stream is None else stream
     quiet = bool(option(args, "quiet"))
     args.shared_console = SharedConsole(
         interval=option(args, "console_update"),
@@ -156,26 +169,41 @@ def run(args: Any, stream: TextIO | None = None) -> dict[str, Any]:
         sys.exit(_CONFIGURATION_ERROR)
     try:
         counters = runner()
+    except OptionError as error:
+        _say(out, str(error))
+        sys.exit(_CONFIGURATION_ERROR)
     except RunError as error:
         _say(out, str(error))
         sys.exit(_FAILED)
     verdict = runner.sizing.verdict if runner.sizing is not None else None
     results: dict[str, Any] = counters.to_dict()
     results["RATIO"] /= 100.0
+    code, reason = _exit_code(args, results, runner)
+    if runner.results is not None:
+        code = runner.results.end(code, reason, stdout)
     if not quiet:
         for line in [*closing_lines(args, results, verdict), *summary_lines(runner)]:
             _say(out, line)
     elif runner.casualties:
         print("\n".join(runner.casualties), file=sys.stderr)
-    fail = option(args, "fail")
-    if (
-        (fail is not None and results["FAILED"] >= fail)
-        or results["SETUP_FAILED"]
-        or results["SESSION_SETUP_FAILED"]
-        or runner.casualties
-    ):
-        sys.exit(_FAILED)
+    if code:
+        sys.exit(code)
     return results
+
+
+def _exit_code(args: Any, results: dict[str, Any], runner: Any) -> tuple[int, str]:
+    """Return the exit code of a run that has ended, and why it is that."""
+    fail = option(args, "fail")
+    if fail is not None and results["FAILED"] >= fail:
+        return _FAILED, f"{results['FAILED']} runs failed, --fail allows less than {fail}"
+    if results["SETUP_FAILED"] or results["SESSION_SETUP_FAILED"]:
+        return _FAILED, "a setup failed"
+    if runner.casualties:
+        return _FAILED, "a process did not end by itself"
+    if runner.results is not None:
+        code, reason = runner.results.exit_code()
+        return int(code), str(reason)
+    return 0, "the run ended"
 
 
 def _check(args: Any) -> None:

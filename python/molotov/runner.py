@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any
 
 from molotov import _core, util
-from molotov._options import option
+from molotov._options import RESULT_OPTIONS, option
 from molotov._process import Process
 from molotov._signals import Signals
 from molotov.api import get_fixture
@@ -37,6 +37,7 @@ class Runner:
         self.state = _core.RunState(self.processes)
         self.recorder = _core.Recorder()
         self.sizing: Any = None
+        self.results: Any = None
         # How the run went, for the summary.
         self.elapsed = 0.0
         self.longest_stall = 0.0
@@ -55,6 +56,10 @@ class Runner:
             "SESSION_SETUP_FAILED",
             "PROCESS",
         )
+        if any(option(args, name) for name in RESULT_OPTIONS):
+            from molotov._results import results_for
+
+            self.results = results_for(args, self)
         util.reset_stop()
         if loop is None:
             # With several processes this one only waits for them; no engine may exist before the fork.
@@ -93,6 +98,8 @@ class Runner:
         self._global_setup()
         self.args.original_pid = os.getpid()
         began = monotonic()
+        if self.results is not None:
+            self.results.begin()
         try:
             code = self._run_one() if self.processes == 1 else self._run_several()
         finally:
@@ -103,7 +110,11 @@ class Runner:
         if self.sizing is not None:
             self.sizing.finish(self.state.stopped)
         self._fill_results()
+        if self.results is not None:
+            self.results.finish()
         if code is not None:
+            if self.results is not None:
+                self.results.end(code, "a scenario called sys.exit", sys.__stdout__)
             sys.exit(code)
         return self._results
 
@@ -141,6 +152,8 @@ class Runner:
         stop = process.force_shutdown if option(self.args, "force_shutdown") else util.stop
         signals = Signals(self.loop, stop, process.cancel)
         signals.install()
+        if self.results is not None:
+            self.results.start_monitor([os.getpid()])
         try:
             self.loop.run_until_complete(parent.start())
             process.run()
@@ -164,6 +177,8 @@ class Runner:
         stop = fleet.cancel if option(self.args, "force_shutdown") else util.stop
         signals = Signals(self.loop, stop, fleet.cancel)
         signals.install()
+        if self.results is not None:
+            self.results.start_monitor([os.getpid(), *fleet.pids])
         try:
             self.loop.run_until_complete(parent.start())
             self.loop.run_until_complete(fleet.wait())
@@ -249,8 +264,13 @@ class _Parent:
         if now >= self._next_observation:
             self._next_observation = now + _OBSERVE_SECONDS
             runner.console.print_results(runner.live_results())
-            if runner.sizing is not None and runner.sizing.observe(now):
-                util.stop()
+            if runner.sizing is not None:
+                if runner.results is not None:
+                    runner.results.sizing_observed()
+                if runner.sizing.observe(now):
+                    util.stop()
+        if runner.results is not None:
+            runner.results.tick(self._work.take_lag)
         if self._eventer and now >= self._next_event:
             self._next_event = now + _WORKERS_EVENT_SECONDS
             task = runner.loop.create_task(self._send_workers())

@@ -11,7 +11,11 @@ import sys
 from importlib._bootstrap_external import MAGIC_NUMBER
 from importlib.machinery import BuiltinImporter, ModuleSpec
 
-ENTRIES = {"moloslave": "molotov.slave", "molostart": "molotov.quickstart"}
+ENTRIES = {
+    "moloslave": "molotov.slave",
+    "molostart": "molotov.quickstart",
+    "molotov-report": "molotov.report",
+}
 
 
 class CarriedPackage:

@@ -10,7 +10,7 @@
 //! | `websocket` | a connection upgraded to websocket messages |
 //! | `response`, `cold`, `awaitable`, `json`, `errors` | what the script gets back |
 //! | `context` | the way to the Python half of the session |
-//! | `state`, `metrics`, `tls`, `cookies` | the pure modules' types for Python |
+//! | `state`, `metrics`, `monitor`, `results`, `tls`, `cookies` | the pure modules' types for Python |
 //! | `ffi` | the only `unsafe` of this layer |
 
 use pyo3::prelude::*;
@@ -29,11 +29,13 @@ mod event_loop;
 mod ffi;
 mod json;
 pub mod metrics;
+pub mod monitor;
 mod opening;
 mod plan;
 mod pool;
 mod request;
 mod response;
+pub mod results;
 mod session;
 pub mod sizing;
 pub mod state;
@@ -59,9 +61,13 @@ mod core {
     #[pymodule_export]
     use super::metrics::Recorder;
     #[pymodule_export]
+    use super::monitor::Monitor;
+    #[pymodule_export]
     use super::plan::Plan;
     #[pymodule_export]
     use super::response::Response;
+    #[pymodule_export]
+    use super::results::Results;
     #[pymodule_export]
     use super::session::Session;
     #[pymodule_export]

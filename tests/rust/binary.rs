@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failure in a helper fails its test")]
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -76,6 +77,13 @@ fn the_exit_code_is_that_of_the_command() {
     );
     assert_eq!(run(molotov().arg("--no-such-option")).0, Some(2));
     assert_eq!(run(molotov().args(["-c", "missing.py"])).0, Some(1));
+}
+
+#[test]
+fn by_another_name_it_is_another_command() {
+    let (code, stdout, _) = run(molotov().arg0("molotov-report").arg("--help"));
+    assert_eq!(code, Some(0));
+    assert!(stdout.contains("RESULT.json"), "{stdout}");
 }
 
 #[test]

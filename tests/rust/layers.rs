@@ -11,9 +11,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("monitor", &[]),
     ("engine", &["metrics"]),
     ("sizing", &["metrics"]),
+    ("verdict", &["monitor"]),
+    ("results", &["metrics", "monitor", "sizing", "verdict"]),
     (
         "python",
-        &["engine", "http", "metrics", "monitor", "sizing"],
+        &[
+            "engine", "http", "metrics", "monitor", "results", "sizing", "verdict",
+        ],
     ),
     ("launcher", &["python"]),
 ];

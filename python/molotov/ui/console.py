@@ -11,12 +11,13 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from molotov.ui.failures import Failures
 from molotov.ui.output import write
 from molotov.ui.status import LiveStatus, terminal_or_none
 from molotov.util import printable_error
 
 if TYPE_CHECKING:
-    from types import CodeType, TracebackType
+    from types import TracebackType
 
 __all__ = ["Console", "SharedConsole"]
 
@@ -39,17 +40,6 @@ class _Channel:
 
     def write_line(self, data: str) -> None:
         self.write(f"{data}\n")
-
-
-class _Repeated:
-    """A failure seen at one place of the script."""
-
-    __slots__ = ("first", "grouped", "seen")
-
-    def __init__(self) -> None:
-        self.seen = 0
-        self.grouped = 0
-        self.first = ""
 
 
 class SharedConsole:
@@ -78,7 +68,7 @@ class SharedConsole:
         self._waiting: list[str] = []
         self._forward: Callable[[str], None] | None = None
         self._results: Mapping[str, int] = {}
-        self._failures: dict[tuple[type, CodeType | None, int], _Repeated] = {}
+        self.failures = Failures()
         self._grouped_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -91,7 +81,7 @@ class SharedConsole:
         """Hand the text to ``send`` instead of the output: a forked process gives it to its parent."""
         self._forward = send
         self._waiting.clear()
-        self._failures.clear()
+        self.failures.clear()
 
     def _put(self, text: str) -> None:
         if self._silent:
@@ -131,31 +121,20 @@ class SharedConsole:
 
     def print_failure(self, what: str, error: BaseException) -> None:
         """Print that a worker's run failed, and why; after a hundred at the same place, only count it."""
+        repeated = self.failures.add(error)
         if self._silent:
             return
-        trace = error.__traceback__
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        key = (type(error), trace.tb_frame.f_code if trace else None, trace.tb_lineno if trace else 0)
-        repeated = self._failures.get(key)
-        if repeated is None:
-            repeated = self._failures[key] = _Repeated()
-        repeated.seen += 1
         if repeated.seen <= _SHOWN_IN_FULL:
             self.print(what)
             self.print_error(error)
             return
-        if repeated.grouped == 0:
-            code = key[1]
-            place = f" ({os.path.basename(code.co_filename)}:{key[2]})" if code else ""
-            repeated.first = f"{error!r}{place}".replace("\n", " ")
         repeated.grouped += 1
 
     def _put_grouped(self) -> None:
-        for repeated in self._failures.values():
+        for repeated in self.failures.groups():
             if repeated.grouped:
                 times = "once more" if repeated.grouped == 1 else f"{repeated.grouped} more times"
-                self.terminal.write_line(f"Failure! {times}: {repeated.first}")
+                self.terminal.write_line(f"Failure! {times}: {repeated.line()}")
                 repeated.grouped = 0
 
     def print_block(self, start: str, callable: Callable[[], _Result], end: str = "OK") -> _Result:

@@ -4,12 +4,14 @@
 //! a snapshot has carried off. Encoding is `snapshot`'s, text is `table`'s. One per process, called by the workers and
 //! the session.
 
+use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use rustc_hash::{FxHashMap, FxHasher};
 
+use crate::metrics::distribution::Distribution;
 use crate::metrics::{names, snapshot};
 
 /// Request names beyond this many are counted together, under [`OTHER`].
@@ -94,7 +96,7 @@ impl Tally {
         self.max_microseconds = self.max_microseconds.max(microseconds);
     }
 
-    fn add(&mut self, other: &Self) {
+    pub(super) fn add(&mut self, other: &Self) {
         let added = self.histogram.add(&other.histogram);
         debug_assert!(added.is_ok(), "{added:?}");
         self.failed = self.failed.saturating_add(other.failed);
@@ -102,6 +104,13 @@ impl Tally {
         self.sum_microseconds = self.sum_microseconds.saturating_add(other.sum_microseconds);
         self.min_microseconds = self.min_microseconds.min(other.min_microseconds);
         self.max_microseconds = self.max_microseconds.max(other.max_microseconds);
+    }
+
+    /// At most this much was needed by that share (0 to 1) of them, in microseconds.
+    pub(super) fn quantile(&self, quantile: f64) -> u64 {
+        // A histogram answers with the upper end of a bucket, which may lie above anything measured.
+        let value = self.histogram.value_at_quantile(quantile);
+        value.min(self.max_microseconds).max(self.min_microseconds)
     }
 
     /// Back to nothing, keeping the histogram's memory.
@@ -175,15 +184,7 @@ pub struct Row {
 impl Row {
     fn new(kind: Kind, name: String, tally: &Tally) -> Self {
         let count = tally.histogram.len();
-        let quantile = |quantile: f64| {
-            // A histogram answers with the upper end of a bucket, which may lie above anything measured.
-            let value = tally.histogram.value_at_quantile(quantile);
-            Duration::from_micros(
-                value
-                    .min(tally.max_microseconds)
-                    .max(tally.min_microseconds),
-            )
-        };
+        let quantile = |quantile: f64| Duration::from_micros(tally.quantile(quantile));
         Self {
             kind,
             name,
@@ -199,6 +200,15 @@ impl Row {
             max: Duration::from_micros(tally.max_microseconds),
             bytes: tally.bytes,
         }
+    }
+
+    fn order(&self, other: &Self) -> Ordering {
+        let rank = |row: &Self| match row.kind {
+            Kind::Scenario => (row.kind, false, 0),
+            Kind::Request => (row.kind, row.name == OTHER, u64::MAX - row.count),
+        };
+        let ranks = rank(self).cmp(&rank(other));
+        ranks.then_with(|| self.name.cmp(&other.name))
     }
 }
 
@@ -367,40 +377,54 @@ impl Recorder {
 
     /// All results: scenarios by name, then requests, the most frequent first and [`OTHER`] last.
     pub fn rows(&self) -> Vec<Row> {
-        let mut rows: Vec<Row> = self
-            .series
-            .iter()
-            .map(|series| (series, series.total()))
-            .filter(|(_, total)| !total.histogram.is_empty())
-            .map(|(series, total)| Row::new(series.kind, series.name.clone(), &total))
-            .collect();
-        rows.sort_by(|a, b| {
-            let rank = |row: &Row| match row.kind {
-                Kind::Scenario => (row.kind, false, 0),
-                Kind::Request => (row.kind, row.name == OTHER, u64::MAX - row.count),
-            };
-            rank(a).cmp(&rank(b)).then_with(|| a.name.cmp(&b.name))
-        });
+        let mut rows: Vec<Row> = self.totals().map(|(row, _)| row).collect();
+        rows.sort_by(Row::order);
         rows
+    }
+
+    /// The same, each with all of its recordings as a snapshot of its own, for [`merge`](Self::merge).
+    pub fn rows_with_snapshots(&self) -> Vec<(Row, Vec<u8>)> {
+        let mut rows: Vec<(Row, Vec<u8>)> = self
+            .totals()
+            .map(|(row, total)| {
+                let alone = std::iter::once((row.kind, row.name.as_str(), &total));
+                let blob = snapshot::encode(1, alone);
+                (row, blob)
+            })
+            .collect();
+        rows.sort_by(|(a, _), (b, _)| a.order(b));
+        rows
+    }
+
+    fn totals(&self) -> impl Iterator<Item = (Row, Tally)> {
+        let all = self.series.iter().map(|series| (series, series.total()));
+        all.filter(|(_, total)| !total.histogram.is_empty())
+            .map(|(series, total)| {
+                let row = Row::new(series.kind, series.name.clone(), &total);
+                (row, total)
+            })
+    }
+
+    /// Everything recorded for the series of that kind whose name is `wanted`, as one distribution.
+    pub fn distribution(&self, kind: Kind, wanted: impl Fn(&str) -> bool) -> Distribution {
+        let mut all = Distribution::default();
+        let chosen = |series: &&Series| series.kind == kind && wanted(&series.name);
+        for series in self.series.iter().filter(chosen) {
+            all.add(&series.fresh);
+            if let Some(settled) = &series.settled {
+                all.add(settled);
+            }
+        }
+        all
     }
 
     /// The service times of all requests, in microseconds. Of runs, when there was no request.
     pub fn service_times(&self) -> Histogram<u64> {
-        let of = |kind: Kind| {
-            let mut all = Tally::new();
-            for series in self.series.iter().filter(|series| series.kind == kind) {
-                all.add(&series.fresh);
-                if let Some(settled) = &series.settled {
-                    all.add(settled);
-                }
-            }
-            all.histogram
-        };
-        let requests = of(Kind::Request);
-        if requests.is_empty() {
-            of(Kind::Scenario)
+        let requests = self.distribution(Kind::Request, |_| true);
+        if requests.count() == 0 {
+            self.distribution(Kind::Scenario, |_| true).into_histogram()
         } else {
-            requests
+            requests.into_histogram()
         }
     }
 

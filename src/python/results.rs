@@ -1,0 +1,281 @@
+//! `Results` as Python sees it: the document of `results`.
+//!
+//! Only converts. What is known to Python alone (options, errors, what autosizing found) comes in as JSON, the counters
+//! and histograms are read in Rust. The runner calls it once a second and at the end of a run, `molotov-report` to read.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::prelude::*;
+
+use super::metrics::Recorder;
+use super::monitor::Monitor;
+use super::state::RunState;
+use crate::engine::shared::STATUS_CLASSES;
+use crate::metrics::DEFAULT_WIDTH;
+use crate::results::{
+    self, Collector, Counts, ErrorGroup, FormatError, Journal, Meta, Output, ReadError, Sizing,
+    Threshold, Totals,
+};
+
+/// The results of a run, as they are collected or as they were read from a file.
+///
+/// `meta` is a JSON object (see `meta` in docs/results.schema.json), `thresholds` texts such as "p95<500ms". `ValueError`
+/// for a threshold that cannot be read.
+#[pyclass(frozen, module = "molotov._core")]
+pub struct Results {
+    state: Mutex<State>,
+}
+
+struct State {
+    collector: Collector,
+    journal: Option<Journal>,
+    /// Where the document goes when it is no plain file, and has no journal.
+    written_at_end: Option<PathBuf>,
+}
+
+impl Results {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl From<FormatError> for PyErr {
+    fn from(error: FormatError) -> Self {
+        PyValueError::new_err(error.to_string())
+    }
+}
+
+impl From<ReadError> for PyErr {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::File { .. } => PyOSError::new_err(error.to_string()),
+            ReadError::Format { .. } => PyValueError::new_err(error.to_string()),
+        }
+    }
+}
+
+fn read_json<'de, T: serde::Deserialize<'de>>(text: &'de str) -> PyResult<T> {
+    serde_json::from_str(text).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+fn totals(state: &Bound<'_, RunState>) -> Totals {
+    let state = state.get().shared();
+    let sum = |name: &str| state.sum(name).unwrap_or_default();
+    let mut counts = Counts {
+        succeeded: sum("succeeded"),
+        failed: sum("failed"),
+        interrupted: sum("interrupted"),
+        workers_started: sum("workers_started"),
+        requests: sum("requests"),
+        statuses: STATUS_CLASSES
+            .iter()
+            .map(|class| ((*class).to_owned(), sum(class)))
+            .collect(),
+        resent: sum("resent"),
+        setup_failed: sum("setup_failed"),
+        session_setup_failed: sum("session_setup_failed"),
+        ..Counts::default()
+    };
+    // Read last: a run that ends meanwhile was started before it.
+    counts.started = sum("started");
+    Totals {
+        workers: state.workers() - state.parked(),
+        counts,
+    }
+}
+
+#[pymethods]
+impl Results {
+    #[new]
+    #[pyo3(signature = (meta, thresholds = Vec::new()))]
+    fn new(meta: &str, thresholds: Vec<String>) -> PyResult<Self> {
+        let mut meta: Meta = read_json(meta)?;
+        env!("CARGO_PKG_VERSION").clone_into(&mut meta.molotov);
+        meta.complete();
+        let thresholds: Vec<Threshold> = thresholds
+            .iter()
+            .map(|text| {
+                text.parse().map_err(|error: results::ThresholdError| {
+                    PyValueError::new_err(error.to_string())
+                })
+            })
+            .collect::<PyResult<_>>()?;
+        Ok(Self {
+            state: Mutex::new(State {
+                collector: Collector::new(meta, thresholds),
+                journal: None,
+                written_at_end: None,
+            }),
+        })
+    }
+
+    /// Read the results of a run; also of one that died, from what it left.
+    ///
+    /// `OSError` when the file cannot be read, `ValueError` when it holds something else.
+    #[staticmethod]
+    fn read(path: PathBuf) -> PyResult<Self> {
+        Ok(Self {
+            state: Mutex::new(State {
+                collector: Collector::of(results::read(&path)?),
+                journal: None,
+                written_at_end: None,
+            }),
+        })
+    }
+
+    /// Write the document to this file from now on, as the run goes. `OSError` when that is not possible.
+    fn begin(&self, path: PathBuf) -> PyResult<()> {
+        let mut state = self.lock();
+        let journal = Journal::create(&path, state.collector.results_mut())?;
+        if journal.is_none() {
+            state.written_at_end = Some(path);
+        }
+        state.journal = journal;
+        Ok(())
+    }
+
+    /// Take a look, about once a second; `now` is in seconds since the start of the run, `lag` how late the event loop
+    /// was at worst.
+    ///
+    /// Returns whether it is time for `document`. `OSError` when the journal cannot be written; it is given up then.
+    #[pyo3(signature = (now, state, recorder, lag = None, monitor = None))]
+    fn second(
+        &self,
+        now: f64,
+        state: &Bound<'_, RunState>,
+        recorder: &Bound<'_, Recorder>,
+        lag: Option<f64>,
+        monitor: Option<&Bound<'_, Monitor>>,
+    ) -> PyResult<bool> {
+        let mut this = self.lock();
+        let this = &mut *this;
+        let shared = recorder.get().shared();
+        let point = this
+            .collector
+            .second(now, totals(state), &shared.lock(), lag);
+        let taken = monitor.map(|monitor| monitor.get().take());
+        let Some(journal) = &mut this.journal else {
+            return Ok(false);
+        };
+        for one in taken.into_iter().flatten() {
+            journal.sample(&one.source, one.time, &one.sample);
+        }
+        if let Err(error) = journal.second(this.collector.results(), point) {
+            this.journal = None;
+            return Err(error.into());
+        }
+        Ok(journal.is_due(now))
+    }
+
+    /// Write the document anew while the run goes. `errors` is a JSON list (see `errors` in the schema).
+    ///
+    /// `OSError` when that is not possible; the next time may do.
+    fn document(&self, now: f64, recorder: &Bound<'_, Recorder>, errors: &str) -> PyResult<()> {
+        let errors: Vec<ErrorGroup> = read_json(errors)?;
+        let mut this = self.lock();
+        let this = &mut *this;
+        this.collector.refresh(&recorder.get().shared().lock());
+        this.collector.results_mut().errors = ErrorGroup::merge(errors);
+        if let Some(journal) = &mut this.journal {
+            journal.document(this.collector.results_mut(), now)?;
+        }
+        Ok(())
+    }
+
+    /// Take the last look, judge, and test the thresholds. `sizing` is JSON, `lost` has a line for each process lost.
+    #[pyo3(signature = (now, state, recorder, errors, sizing = None, lost = Vec::new(), monitor = None))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments in Python")]
+    fn finish(
+        &self,
+        now: f64,
+        state: &Bound<'_, RunState>,
+        recorder: &Bound<'_, Recorder>,
+        errors: &str,
+        sizing: Option<&str>,
+        lost: Vec<String>,
+        monitor: Option<&Bound<'_, Monitor>>,
+    ) -> PyResult<()> {
+        let errors: Vec<ErrorGroup> = read_json(errors)?;
+        let sizing: Option<Sizing> = sizing.map(read_json).transpose()?;
+        let series = monitor.map_or_else(Vec::new, |monitor| monitor.get().series());
+        let mut totals = totals(state);
+        totals.counts.lost_processes = lost;
+        let shared = recorder.get().shared();
+        self.lock()
+            .collector
+            .finish(now, totals, &shared.lock(), sizing, series, errors);
+        Ok(())
+    }
+
+    /// The thresholds that did not hold.
+    fn failed_thresholds(&self) -> Vec<String> {
+        let this = self.lock();
+        let outcomes = this.collector.results().thresholds.iter();
+        outcomes
+            .filter(|outcome| !outcome.passed)
+            .map(|outcome| outcome.threshold.clone())
+            .collect()
+    }
+
+    /// Say how the command ends. May be said again: writing may fail.
+    fn exit(&self, code: i32, reason: &str) {
+        self.lock().collector.exit(code, reason);
+    }
+
+    /// Say which files were written (kind and path), and write the document if it has a file.
+    ///
+    /// `OSError` when that is not possible.
+    fn end(&self, files: Vec<(String, String)>) -> PyResult<()> {
+        let mut this = self.lock();
+        let files = files.into_iter();
+        this.collector.results_mut().files =
+            files.map(|(kind, path)| Output { kind, path }).collect();
+        let journal = this.journal.take();
+        let path = this.written_at_end.take();
+        let results = this.collector.results();
+        if let Some(journal) = journal {
+            journal.finish(results)?;
+        } else if let Some(path) = path {
+            results::write(&path, &results.to_json()?)?;
+        }
+        Ok(())
+    }
+
+    /// The results as `json`, `csv`, `junit`, `markdown` or `summary`; `width` is that of a summary.
+    ///
+    /// `ValueError` for another format.
+    #[pyo3(signature = (format, width = None))]
+    fn render(&self, format: &str, width: Option<usize>) -> PyResult<String> {
+        let this = self.lock();
+        let results = this.collector.results();
+        Ok(match format {
+            "json" => results.to_json()? + "\n",
+            "csv" => results.to_csv(),
+            "junit" => results.to_junit(),
+            "markdown" => results.to_markdown(),
+            "summary" => results.to_summary(width.unwrap_or(DEFAULT_WIDTH))?,
+            _ => {
+                return Err(PyValueError::new_err(format!(
+                    "there is no format {format:?}"
+                )));
+            }
+        })
+    }
+
+    /// Write them to a file, whole or not at all. `ValueError` for another format, `OSError` when it cannot be written.
+    fn write(&self, format: &str, path: PathBuf) -> PyResult<()> {
+        Ok(results::write(&path, &self.render(format, None)?)?)
+    }
+
+    /// What was found, one sentence each: what limits the service, and whether its memory grows.
+    fn headlines(&self) -> Vec<String> {
+        self.lock().collector.results().headlines()
+    }
+
+    /// One line for each threshold, with a tick or a cross.
+    fn threshold_lines(&self) -> Vec<String> {
+        self.lock().collector.results().threshold_lines()
+    }
+}

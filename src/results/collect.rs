@@ -1,0 +1,242 @@
+//! Filling the document while the run goes.
+//!
+//! Owns what has to be remembered between two seconds: the totals and the distribution at the last look. Has no clock:
+//! the caller says what time it is, in seconds since the start of the run. Costs nothing per request; a second costs one
+//! pass over the histograms. Called by `python`.
+
+use super::document::{Counts, ErrorGroup, Exit, Meta, Results, ServiceTime, Sizing};
+use super::levels;
+use super::series::Point;
+use super::threshold::Threshold;
+use crate::metrics::{Distribution, Kind, Recorder};
+use crate::monitor;
+use crate::verdict::{Known, judge};
+
+/// The counters of a run at some time, over all processes.
+#[derive(Debug, Clone, Default)]
+pub struct Totals {
+    /// Workers running now.
+    pub workers: i64,
+    /// Counts since the start; `bytes` and `unfinished` are filled in here.
+    pub counts: Counts,
+}
+
+/// Collects the results of a run.
+#[derive(Debug)]
+pub struct Collector {
+    results: Results,
+    thresholds: Vec<Threshold>,
+    last: Counts,
+    seen: Distribution,
+    bytes: u64,
+}
+
+impl Collector {
+    /// For a run that is about to begin.
+    pub fn new(meta: Meta, thresholds: Vec<Threshold>) -> Self {
+        Self {
+            results: Results::new(meta),
+            thresholds,
+            last: Counts::default(),
+            seen: Distribution::default(),
+            bytes: 0,
+        }
+    }
+
+    /// Around results that were read from a file: nothing is collected any more.
+    pub fn of(results: Results) -> Self {
+        Self {
+            results,
+            ..Self::new(Meta::default(), Vec::new())
+        }
+    }
+
+    /// What has been collected.
+    pub fn results(&self) -> &Results {
+        &self.results
+    }
+
+    /// The same, for what only the caller knows: files, errors.
+    pub fn results_mut(&mut self) -> &mut Results {
+        &mut self.results
+    }
+
+    /// Takes a look, about once a second; returns what came since the last one. `lag_seconds` is how late the event loop
+    /// was at worst.
+    pub fn second(
+        &mut self,
+        now: f64,
+        totals: Totals,
+        recorder: &Recorder,
+        lag_seconds: Option<f64>,
+    ) -> Point {
+        let mut counts = totals.counts;
+        let mut all = recorder.distribution(Kind::Request, |_| true);
+        let bytes = all.bytes();
+        if all.count() == 0 {
+            all = recorder.distribution(Kind::Scenario, |_| true);
+        }
+        // It fails once: when the first request comes after runs that had none.
+        let fresh = all.since(&self.seen).unwrap_or_else(|| all.clone());
+        let quantile = |quantile| fresh.quantile(quantile).map(|time| time.as_secs_f64());
+        counts.bytes = bytes;
+        let ended = counts.succeeded + counts.failed + counts.interrupted;
+        counts.unfinished = counts.started.saturating_sub(ended);
+        let last = &self.last;
+        let point = Point {
+            time_seconds: now,
+            workers: totals.workers,
+            started: counts.started.saturating_sub(last.started),
+            succeeded: counts.succeeded.saturating_sub(last.succeeded),
+            failed: counts.failed.saturating_sub(last.failed),
+            interrupted: counts.interrupted.saturating_sub(last.interrupted),
+            requests: counts.requests.saturating_sub(last.requests),
+            bytes: bytes.saturating_sub(self.bytes),
+            p50_seconds: quantile(0.5),
+            p95_seconds: quantile(0.95),
+            p99_seconds: quantile(0.99),
+            event_loop_lag_seconds: lag_seconds,
+        };
+        self.seen = all;
+        self.bytes = bytes;
+        self.last = counts.clone();
+        self.results.counts = counts;
+        self.results.meta.elapsed_seconds = now;
+        self.results.series.0.push(point.clone());
+        point
+    }
+
+    /// Reads the rows anew, for a document written while the run goes.
+    pub fn refresh(&mut self, recorder: &Recorder) {
+        self.results.service_times = ServiceTime::all_of(recorder);
+    }
+
+    /// Takes the last look and everything that is known at the end, judges, and tests the thresholds.
+    pub fn finish(
+        &mut self,
+        now: f64,
+        totals: Totals,
+        recorder: &Recorder,
+        sizing: Option<Sizing>,
+        monitor: Vec<monitor::Series>,
+        errors: Vec<ErrorGroup>,
+    ) {
+        self.second(now, totals, recorder, None);
+        self.refresh(recorder);
+        let results = &mut self.results;
+        results.sizing = sizing;
+        results.monitor = monitor;
+        results.errors = ErrorGroup::merge(errors);
+        conclude(results);
+        results.thresholds = self
+            .thresholds
+            .iter()
+            .map(|threshold| threshold.outcome(results, recorder))
+            .collect();
+        results.complete = true;
+        results.journal = None;
+    }
+
+    /// Says how the command ends.
+    pub fn exit(&mut self, code: i32, reason: impl Into<String>) {
+        self.results.exit = Some(Exit {
+            code,
+            reason: reason.into(),
+        });
+    }
+}
+
+/// Judges what limits the service. Also for a run that died: everything it needs is in the document.
+pub(super) fn conclude(results: &mut Results) {
+    let (level, others) = levels::of(results);
+    let mut series = results.monitor.iter();
+    let generator = series
+        .clone()
+        .find(|series| series.source == monitor::GENERATOR);
+    let targets: Vec<&monitor::Series> = series
+        .by_ref()
+        .filter(|series| series.source != monitor::GENERATOR)
+        .collect();
+    let mut answered = 0;
+    let requests: Vec<(f64, u64)> = results
+        .series
+        .0
+        .iter()
+        .map(|point| {
+            answered += point.requests;
+            (point.time_seconds, answered)
+        })
+        .collect();
+    results.verdict = Some(judge(&Known {
+        generator,
+        targets: &targets,
+        level: level.as_ref(),
+        others: &others,
+        requests: &requests,
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn totals(started: u64, failed: u64, requests: u64) -> Totals {
+        Totals {
+            workers: 2,
+            counts: Counts {
+                started,
+                succeeded: started.saturating_sub(failed + 1),
+                failed,
+                requests,
+                ..Counts::default()
+            },
+        }
+    }
+
+    #[test]
+    fn points_add_up_to_the_counts() {
+        let mut recorder = Recorder::new();
+        let id = recorder.request_id("GET", "h/x");
+        let mut collector = Collector::new(Meta::default(), Vec::new());
+        for second in 1..=5_u64 {
+            recorder.record(id, Duration::from_millis(10 * second), true, 100);
+            let seen = totals(second * 10, second, second);
+            collector.second(second as f64, seen, &recorder, Some(0.01));
+        }
+        collector.finish(
+            5.5,
+            totals(50, 5, 5),
+            &recorder,
+            None,
+            Vec::new(),
+            Vec::new(),
+        );
+        let results = collector.results();
+        let sum = |of: fn(&Point) -> u64| results.series.0.iter().map(of).sum::<u64>();
+        assert_eq!(sum(|point| point.started), results.counts.started);
+        assert_eq!(sum(|point| point.failed), results.counts.failed);
+        assert_eq!(sum(|point| point.requests), 5);
+        assert_eq!(sum(|point| point.bytes), results.counts.bytes);
+        assert_eq!(results.counts.unfinished, 1);
+        let p50 = results.series.0[2].p50_seconds.unwrap();
+        assert!((p50 - 0.03).abs() < 0.001, "{p50}");
+        assert_eq!(results.series.0[5].p50_seconds, None);
+        assert!(results.complete && results.verdict.is_some());
+    }
+
+    #[test]
+    fn requests_that_come_after_runs_replace_them() {
+        let mut recorder = Recorder::new();
+        let run = recorder.scenario_id("a");
+        recorder.record(run, Duration::from_secs(9), true, 0);
+        let mut collector = Collector::new(Meta::default(), Vec::new());
+        let point = collector.second(1.0, Totals::default(), &recorder, None);
+        assert!(point.p50_seconds.unwrap() > 8.9);
+        let id = recorder.request_id("GET", "h/x");
+        recorder.record(id, Duration::from_millis(5), true, 0);
+        let point = collector.second(2.0, Totals::default(), &recorder, None);
+        assert!(point.p50_seconds.unwrap() < 0.006, "{point:?}");
+    }
+}

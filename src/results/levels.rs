@@ -1,0 +1,194 @@
+//! Which loads were held, and for how long: what the verdict looks at.
+//!
+//! Owns the choice of the level to judge. A search knows its trials: the one that confirmed the capacity is judged, the
+//! others are compared with it. Any other run is cut by the share of the workers that were up; the last minute with
+//! (nearly) all of them is judged. Called when the results are concluded.
+
+use super::document::{Results, Sizing};
+use super::series::Point;
+use crate::sizing::search::{Flaw, Trial};
+use crate::verdict::Level;
+
+/// The levels of a ramp, as shares of the most workers.
+const SHARES: [f64; 4] = [0.25, 0.5, 0.75, 0.95];
+
+/// What is judged of a long steady load, in seconds.
+const JUDGED_SECONDS: f64 = 60.0;
+
+/// Shorter levels say nothing, in seconds.
+const SHORTEST_SECONDS: f64 = 2.0;
+
+/// The level to judge, and the others.
+pub(super) fn of(results: &Results) -> (Option<Level>, Vec<Level>) {
+    match &results.sizing {
+        Some(sizing) if sizing.search.is_some() => of_search(sizing),
+        _ => of_series(&results.series.0),
+    }
+}
+
+fn of_search(sizing: &Sizing) -> (Option<Level>, Vec<Level>) {
+    let Some(findings) = &sizing.search else {
+        return (None, Vec::new());
+    };
+    let capacity = findings.capacity.as_ref().map(|capacity| capacity.level);
+    let judged = findings
+        .trials
+        .iter()
+        .enumerate()
+        .filter(|(_, trial)| {
+            capacity.is_some_and(|level| {
+                trial.sustainable() && (trial.level - level).abs() < 1e-6 * level.max(1.0)
+            })
+        })
+        .max_by(|(_, a), (_, b)| a.length.cmp(&b.length))
+        .or_else(|| findings.trials.iter().enumerate().next_back())
+        .map(|(place, _)| place);
+    let mut level = None;
+    let mut others = Vec::new();
+    for (place, trial) in findings.trials.iter().enumerate() {
+        let held = of_trial(trial, sizing.search_began_seconds);
+        if Some(place) == judged {
+            level = Some(held);
+        } else {
+            others.push(held);
+        }
+    }
+    (level, others)
+}
+
+fn of_trial(trial: &Trial, began_seconds: f64) -> Level {
+    let from_seconds = began_seconds + trial.began_seconds + trial.warm_up_seconds;
+    let requests = trial.requests_per_second.mean;
+    let started_ratio = trial.flaws.iter().find_map(|flaw| match flaw {
+        Flaw::NotReached { level } if trial.level > 0.0 => Some(level / trial.level),
+        _ => None,
+    });
+    Level {
+        from_seconds,
+        to_seconds: from_seconds + trial.measured_seconds,
+        active: trial.active,
+        per_second: if requests > 0.0 {
+            requests
+        } else {
+            trial.runs_per_second.mean
+        },
+        started_ratio,
+    }
+}
+
+fn of_series(points: &[Point]) -> (Option<Level>, Vec<Level>) {
+    let most = points.iter().map(|point| point.workers).max().unwrap_or(0);
+    if most <= 0 {
+        return (None, Vec::new());
+    }
+    let has_requests = points.iter().any(|point| point.requests > 0);
+    let step = |point: &Point| {
+        let share = point.workers as f64 / most as f64;
+        SHARES.iter().filter(|bound| share >= **bound).count()
+    };
+    let mut levels: Vec<(usize, Level)> = Vec::new();
+    let mut start = 0;
+    while let Some(first) = points.get(start) {
+        let at = step(first);
+        let length = points
+            .iter()
+            .skip(start)
+            .take_while(|point| step(point) == at)
+            .count();
+        let from = start.checked_sub(1).and_then(|before| points.get(before));
+        let mut from_seconds = from.map_or(0.0, |point| point.time_seconds);
+        let mut held = points.get(start..start + length).unwrap_or_default();
+        start += length;
+        let Some(last) = held.last() else { break };
+        let to_seconds = last.time_seconds;
+        if at == SHARES.len() && to_seconds - from_seconds > JUDGED_SECONDS {
+            let cut =
+                held.partition_point(|point| point.time_seconds <= to_seconds - JUDGED_SECONDS);
+            if let Some(before) = cut.checked_sub(1).and_then(|before| held.get(before)) {
+                from_seconds = before.time_seconds;
+            }
+            held = held.get(cut..).unwrap_or_default();
+        }
+        let seconds = to_seconds - from_seconds;
+        if seconds < SHORTEST_SECONDS || held.is_empty() {
+            continue;
+        }
+        let done: u64 = held
+            .iter()
+            .map(|point| {
+                if has_requests {
+                    point.requests
+                } else {
+                    point.succeeded + point.failed
+                }
+            })
+            .sum();
+        let active = held.iter().map(|point| point.workers as f64).sum::<f64>() / held.len() as f64;
+        levels.push((
+            at,
+            Level {
+                from_seconds,
+                to_seconds,
+                active,
+                per_second: done as f64 / seconds,
+                started_ratio: None,
+            },
+        ));
+    }
+    let judged = levels.iter().rposition(|(at, _)| *at == SHARES.len());
+    let level = judged.map(|place| levels.remove(place).1);
+    let others = levels.into_iter().map(|(_, level)| level).collect();
+    (level, others)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(workers: impl Fn(u64) -> i64, seconds: u64) -> Vec<Point> {
+        (1..=seconds)
+            .map(|second| Point {
+                time_seconds: second as f64,
+                workers: workers(second),
+                requests: u64::try_from(workers(second)).unwrap() * 10,
+                ..Point::default()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_steady_run_is_judged_by_its_last_minute() {
+        let (level, others) = of_series(&run(|_| 10, 100));
+        let level = level.unwrap();
+        assert_eq!((level.from_seconds, level.to_seconds), (40.0, 100.0));
+        assert!((level.per_second - 100.0).abs() < 1e-9);
+        assert!(others.is_empty());
+    }
+
+    #[test]
+    fn a_ramp_is_cut_into_levels() {
+        let ramp = run(|second| i64::try_from(second.min(40)).unwrap(), 60);
+        let (level, others) = of_series(&ramp);
+        let level = level.unwrap();
+        assert_eq!((level.from_seconds, level.to_seconds), (37.0, 60.0));
+        assert_eq!(others.len(), 4);
+        assert!(
+            others
+                .windows(2)
+                .all(|pair| pair[0].active < pair[1].active)
+        );
+    }
+
+    #[test]
+    fn the_way_down_is_not_judged() {
+        let (level, _) = of_series(&run(|second| if second < 30 { 8 } else { 1 }, 40));
+        assert!((level.unwrap().to_seconds - 29.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn without_workers_or_time_there_is_no_level() {
+        assert_eq!(of_series(&[]), (None, Vec::new()));
+        assert_eq!(of_series(&run(|_| 0, 9)), (None, Vec::new()));
+        assert_eq!(of_series(&run(|_| 3, 1)), (None, Vec::new()));
+    }
+}

@@ -1,0 +1,39 @@
+//! The results of a run as one document, and everything that is made of it.
+//!
+//! Owns the document and its versioned schema (docs/results.schema.json), collecting it second by second, writing it as
+//! the run goes, and the other formats, all of which are made from the document alone: a run and `molotov-report` give
+//! the same. Draws nothing and decides nothing about the run. Called by `python`.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `document` | what the document holds |
+//! | `series` | the run second by second |
+//! | `collect` | filling the document while the run goes |
+//! | `levels` | which loads were held, for the verdict |
+//! | `journal` | writing as the run goes, and reading what a dead run left |
+//! | `threshold` | `p95<500ms` and its kind: grammar and outcome |
+//! | `mask` | secrets in command lines and texts |
+//! | `csv`, `junit`, `markdown`, `summary` | the other formats |
+
+mod collect;
+mod csv;
+mod document;
+mod journal;
+mod junit;
+mod levels;
+mod markdown;
+mod mask;
+#[cfg(test)]
+mod sample;
+mod series;
+mod summary;
+mod threshold;
+
+pub use collect::{Collector, Totals};
+pub use document::{
+    Counts, ErrorGroup, Exit, FormatError, Meta, Output, Ramp, Results, SCHEMA, ServiceTime, Sizing,
+};
+pub use journal::{Journal, ReadError, read, write};
+pub use mask::{masked, masked_command};
+pub use series::{Point, Series};
+pub use threshold::{Outcome, Threshold, ThresholdError};

@@ -1,0 +1,124 @@
+//! The run second by second.
+//!
+//! Owns the points and their columns in JSON: one list per quantity, all of the same length, a gap as `null`. Counts are
+//! those of the second, so their sums are the totals. Filled by `collect`, read by the formats and `levels`.
+
+use serde::{Deserialize, Serialize};
+
+/// What happened in about one second.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// The end of it, in seconds since the start of the run.
+    pub time_seconds: f64,
+    /// Workers running at that time.
+    pub workers: i64,
+    /// Runs started.
+    pub started: u64,
+    /// Runs that ended without an exception.
+    pub succeeded: u64,
+    /// Runs that raised.
+    pub failed: u64,
+    /// Runs that were cancelled or lost.
+    pub interrupted: u64,
+    /// HTTP responses read to their end.
+    pub requests: u64,
+    /// Bytes of response bodies.
+    pub bytes: u64,
+    /// Median service time of the requests; of runs, when there are no requests.
+    pub p50_seconds: Option<f64>,
+    /// Their 95th percentile.
+    pub p95_seconds: Option<f64>,
+    /// Their 99th percentile.
+    pub p99_seconds: Option<f64>,
+    /// How late the event loop was at worst.
+    pub event_loop_lag_seconds: Option<f64>,
+}
+
+/// All points, in the order of time.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Columns", into = "Columns")]
+pub struct Series(pub Vec<Point>);
+
+macro_rules! columns {
+    ($($name:ident: $kind:ty,)+) => {
+        #[derive(Serialize, Deserialize)]
+        struct Columns {
+            $($name: Vec<$kind>,)+
+        }
+
+        impl From<Series> for Columns {
+            fn from(series: Series) -> Self {
+                Self {
+                    $($name: series.0.iter().map(|point| point.$name).collect(),)+
+                }
+            }
+        }
+
+        impl TryFrom<Columns> for Series {
+            type Error = String;
+
+            fn try_from(columns: Columns) -> Result<Self, String> {
+                let length = columns.time_seconds.len();
+                let mut points = vec![Point::default(); length];
+                $(
+                    if columns.$name.len() != length {
+                        return Err(format!(
+                            "{} has {} values, time_seconds has {length}",
+                            stringify!($name),
+                            columns.$name.len()
+                        ));
+                    }
+                    for (point, value) in points.iter_mut().zip(columns.$name) {
+                        point.$name = value;
+                    }
+                )+
+                Ok(Self(points))
+            }
+        }
+    };
+}
+
+columns! {
+    time_seconds: f64,
+    workers: i64,
+    started: u64,
+    succeeded: u64,
+    failed: u64,
+    interrupted: u64,
+    requests: u64,
+    bytes: u64,
+    p50_seconds: Option<f64>,
+    p95_seconds: Option<f64>,
+    p99_seconds: Option<f64>,
+    event_loop_lag_seconds: Option<f64>,
+}
+
+impl Series {
+    /// Each point with the time since the one before it, in seconds.
+    pub fn spans(&self) -> impl Iterator<Item = (&Point, f64)> {
+        let before = std::iter::once(0.0).chain(self.0.iter().map(|point| point.time_seconds));
+        self.0
+            .iter()
+            .zip(before)
+            .map(|(point, before)| (point, point.time_seconds - before))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_of_different_lengths_are_refused() {
+        let series = Series(vec![Point::default(); 2]);
+        let text = serde_json::to_string(&series).unwrap();
+        assert!(text.contains("\"p50_seconds\":[null,null]"), "{text}");
+        assert_eq!(serde_json::from_str::<Series>(&text).unwrap(), series);
+        let short = text.replace("\"workers\":[0,0]", "\"workers\":[0]");
+        let error = serde_json::from_str::<Series>(&short).unwrap_err();
+        assert!(
+            error.to_string().contains("workers has 1 values"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,92 @@
+//! First rule: was it the generator that could not give more?
+//!
+//! Owns the thresholds for CPU, the busiest thread, loop lag, late starts, descriptors and ports. Called by `judge`.
+
+use super::finding::{Confidence, Evidence, Finding, GeneratorCheck, Resource};
+use super::look::{Level, Look, percent};
+use crate::monitor::{GENERATOR, Metric, Series};
+
+/// Of all cores it may use, and of one core for the thread that runs the workers.
+const CPU_RATIO: f64 = 0.9;
+const THREAD_CORES: f64 = 0.9;
+
+/// Above this the worst lateness of a second, in the mean, is no accident of scheduling, in seconds. The loop looks
+/// every 0.1 s, and what is due then is up to that late in every measurement.
+const LAG_SECONDS: f64 = 0.1;
+
+/// A lag with less CPU than this comes from calls that block the loop.
+const BLOCKING_CPU_RATIO: f64 = 0.5;
+
+/// Less than this of the load that was asked for.
+const STARTED_RATIO: f64 = 0.95;
+
+/// Of the descriptors and of the ephemeral ports towards one address.
+const NEARLY_ALL: f64 = 0.95;
+
+/// The check, and what it found.
+pub(super) struct Checked {
+    pub(super) check: GeneratorCheck,
+    pub(super) findings: Vec<Finding>,
+}
+
+pub(super) fn check(series: Option<&Series>, level: &Level) -> Checked {
+    let mut evidence = Vec::new();
+    let mut confidence = Confidence::Medium;
+    let mut check = GeneratorCheck::default();
+    if let Some(ratio) = level.started_ratio.filter(|ratio| *ratio < STARTED_RATIO) {
+        evidence.push(Evidence {
+            metric: None,
+            value: ratio,
+            text: format!("it started only {} of the load asked for", percent(ratio)),
+        });
+    }
+    if let Some(series) = series {
+        let look = Look { series, level };
+        check.cpu_ratio = look.share(Metric::CpuCoresUsed);
+        check.hottest_thread_cores = look.mean(Metric::HottestThreadCores);
+        let lag = look.window(Metric::EventLoopLagSeconds);
+        check.event_loop_lag_seconds = lag.map(|lag| lag.max);
+        if let Some(ratio) = check.cpu_ratio.filter(|ratio| *ratio >= CPU_RATIO) {
+            confidence = Confidence::High;
+            let text = format!("CPU {} of its cores", percent(ratio));
+            evidence.push(Evidence::of(Metric::CpuCoresUsed, ratio, text));
+        }
+        let hottest = check.hottest_thread_cores;
+        if let Some(cores) = hottest.filter(|cores| *cores >= THREAD_CORES) {
+            confidence = Confidence::High;
+            let text = format!(
+                "its busiest thread used {} of a core; more processes (-p) may help",
+                percent(cores)
+            );
+            evidence.push(Evidence::of(Metric::HottestThreadCores, cores, text));
+        }
+        if let Some(lag) = lag.filter(|lag| lag.mean >= LAG_SECONDS) {
+            let blocked = hottest.is_some_and(|cores| cores < BLOCKING_CPU_RATIO);
+            let why = if blocked {
+                ": calls in the scenarios block the event loop"
+            } else {
+                ""
+            };
+            let text = format!("event loop up to {:.0} ms late{why}", lag.max * 1000.0);
+            evidence.push(Evidence::of(Metric::EventLoopLagSeconds, lag.mean, text));
+        }
+        for (metric, what) in [
+            (Metric::OpenDescriptors, "file descriptors"),
+            (Metric::EphemeralPortsUsed, "ephemeral ports"),
+        ] {
+            if let Some(share) = look.peak_share(metric).filter(|share| *share >= NEARLY_ALL) {
+                confidence = Confidence::High;
+                let text = format!("{} of its {what} in use", percent(share));
+                evidence.push(Evidence::of(metric, share, text));
+            }
+        }
+    }
+    let measured = check.cpu_ratio.is_some() || check.hottest_thread_cores.is_some();
+    check.valid = (measured || !evidence.is_empty()).then_some(evidence.is_empty());
+    check.reasons = evidence.iter().map(|one| one.text.clone()).collect();
+    let finding = Finding::from(Resource::Generator, GENERATOR, confidence, evidence);
+    Checked {
+        check,
+        findings: finding.into_iter().collect(),
+    }
+}

@@ -1,0 +1,77 @@
+//! What gave out first: the generator, a resource of the target, or something inside the service.
+//!
+//! Owns the rules and their order, and the numbers that are printed as evidence. Pure: series of the monitor and the
+//! levels of the run come in, a verdict goes out. A rule that lacks its metric says nothing; when no rule can say
+//! anything, neither does the verdict. Made at the end of a run by `results`.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `finding` | what a verdict is made of |
+//! | `look` | reading one target's metrics over one level |
+//! | `generator`, `memory`, `cpu`, `disk`, `network`, `inside` | the rules, in this order |
+//! | `growth` | memory that grows with the requests |
+//!
+//! Two signs of memory differ. What hurts now (near the limit, swapping, kills, pressure) comes before every other
+//! resource, because it makes all of them look busy. Growth that will hit the limit does not hurt yet: it is the verdict
+//! only when nothing else is, and is told in any case.
+
+mod cpu;
+mod disk;
+mod finding;
+mod generator;
+mod growth;
+mod inside;
+mod look;
+mod memory;
+mod network;
+#[cfg(test)]
+mod tests;
+
+pub use finding::{Confidence, Evidence, Finding, GeneratorCheck, Growth, Resource, Verdict};
+pub use look::Level;
+
+use crate::monitor::Series;
+use look::Look;
+
+/// All that is known of a run.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// The generator's series, if it was sampled.
+    pub generator: Option<&'a Series>,
+    /// The series of the targets.
+    pub targets: &'a [&'a Series],
+    /// The level to judge: the confirmed one, or the last.
+    pub level: Option<&'a Level>,
+    /// Other levels that were held, in any order.
+    pub others: &'a [Level],
+    /// Requests answered since the start of the run, by its time in seconds.
+    pub requests: &'a [(f64, u64)],
+}
+
+type Rule = fn(&Look, &[Level]) -> Option<Finding>;
+
+/// The rules about resources of targets, in their order.
+const RULES: [Rule; 4] = [memory::rule, cpu::rule, disk::rule, network::rule];
+
+/// Applies the rules.
+pub fn judge(known: &Known) -> Verdict {
+    let Some(level) = known.level else {
+        return Verdict::undecided("not enough evidence: no load was held long enough to judge");
+    };
+    let generator = generator::check(known.generator, level);
+    let growth = growth::of_all(known);
+    let mut findings: Vec<Finding> = generator.findings.clone();
+    let looks: Vec<Look> = known
+        .targets
+        .iter()
+        .map(|series| Look { series, level })
+        .collect();
+    for rule in RULES {
+        findings.extend(looks.iter().filter_map(|look| rule(look, known.others)));
+    }
+    findings.extend(growth.iter().filter_map(Growth::finding));
+    if findings.is_empty() {
+        findings.extend(inside::rule(&looks, known.others));
+    }
+    Verdict::of(level, generator.check, findings, growth, looks.is_empty())
+}

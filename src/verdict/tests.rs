@@ -1,0 +1,457 @@
+//! Synthetic series of each kind, and mixed ones.
+
+use std::time::Duration;
+
+use super::*;
+use crate::monitor::{Event, Metric, Sample};
+
+const LIMIT_BYTES: f64 = 1e9;
+
+fn level(from: f64, to: f64, active: f64, per_second: f64) -> Level {
+    Level {
+        from_seconds: from,
+        to_seconds: to,
+        active,
+        per_second,
+        started_ratio: None,
+    }
+}
+
+/// A target that idles: a quarter of two cores, a third of its memory; `more` changes that by the second.
+fn target(more: impl Fn(u64, &mut Sample)) -> Series {
+    let mut series = Series::new("pid:7");
+    for second in 0..60 {
+        let mut sample = Sample::default();
+        for (metric, value) in [
+            (Metric::CpuCoresUsed, 0.5),
+            (Metric::CpuLimitCores, 2.0),
+            (Metric::HottestThreadCores, 0.3),
+            (Metric::MemoryBytes, LIMIT_BYTES / 3.0),
+            (Metric::MemoryLimitBytes, LIMIT_BYTES),
+            (Metric::DiskBusyRatio, 0.1),
+            (Metric::NetworkBusyRatio, 0.1),
+            (Metric::Processes, 1.0),
+        ] {
+            sample.set(metric, value);
+        }
+        more(second, &mut sample);
+        series.push(Duration::from_secs(second), &sample);
+    }
+    series
+}
+
+fn steady(values: &[(Metric, f64)]) -> Series {
+    target(|_, sample| {
+        for (metric, value) in values {
+            sample.set(*metric, *value);
+        }
+    })
+}
+
+fn generator(values: &[(Metric, f64)]) -> Series {
+    let mut series = steady(values);
+    series.source = "generator".to_owned();
+    series
+}
+
+fn judged(generator: Option<&Series>, target: &Series, others: &[Level]) -> Verdict {
+    let requests: Vec<(f64, u64)> = (0_u64..60)
+        .map(|second| (second as f64, second * 100))
+        .collect();
+    judge(&Known {
+        generator,
+        targets: &[target],
+        level: Some(&level(20.0, 59.0, 20.0, 100.0)),
+        others,
+        requests: &requests,
+    })
+}
+
+fn alone(target: &Series) -> Verdict {
+    judged(None, target, &[])
+}
+
+#[test]
+fn a_busy_cpu_is_named_with_its_share() {
+    let verdict = alone(&steady(&[(Metric::CpuCoresUsed, 1.94)]));
+    assert_eq!(
+        (verdict.resource, verdict.confidence),
+        (Resource::Cpu, Confidence::High)
+    );
+    assert_eq!(
+        verdict.sentence,
+        "limited by CPU of pid:7 (high confidence): 1.94 of 2 cores in use (97 %)"
+    );
+    let nearly = alone(&steady(&[(Metric::CpuCoresUsed, 1.84)]));
+    assert_eq!(
+        (nearly.resource, nearly.confidence),
+        (Resource::Cpu, Confidence::Medium)
+    );
+}
+
+#[test]
+fn a_throttled_group_is_limited_by_cpu() {
+    let verdict = alone(&steady(&[
+        (Metric::CpuCoresUsed, 1.5),
+        (Metric::CpuThrottledRatio, 0.8),
+    ]));
+    assert_eq!(
+        (verdict.resource, verdict.confidence),
+        (Resource::Cpu, Confidence::High)
+    );
+    assert!(
+        verdict.sentence.contains("throttled by its quota in 80 %"),
+        "{}",
+        verdict.sentence
+    );
+}
+
+#[test]
+fn pressure_counts_only_where_the_cpu_is_busy() {
+    let pressed = [(Metric::CpuPressureRatio, 0.6)];
+    assert_eq!(alone(&steady(&pressed)).resource, Resource::Unknown);
+    let busy = [(Metric::CpuPressureRatio, 0.6), (Metric::CpuCoresUsed, 1.6)];
+    assert_eq!(alone(&steady(&busy)).resource, Resource::Cpu);
+}
+
+#[test]
+fn a_pinned_thread_is_a_single_threaded_limit() {
+    let verdict = alone(&steady(&[
+        (Metric::CpuCoresUsed, 1.1),
+        (Metric::HottestThreadCores, 0.98),
+    ]));
+    assert_eq!(
+        (verdict.resource, verdict.confidence),
+        (Resource::Cpu, Confidence::High)
+    );
+    assert!(
+        verdict.sentence.contains("single-threaded limit"),
+        "{}",
+        verdict.sentence
+    );
+}
+
+#[test]
+fn threads_that_take_turns_use_one_core_at_every_level() {
+    let service = steady(&[(Metric::CpuCoresUsed, 1.0)]);
+    let verdict = judged(None, &service, &[level(0.0, 19.0, 10.0, 100.0)]);
+    assert_eq!(
+        (verdict.resource, verdict.confidence),
+        (Resource::Cpu, Confidence::Medium)
+    );
+    assert!(
+        verdict.sentence.contains("take turns"),
+        "{}",
+        verdict.sentence
+    );
+    // Several processes can use more.
+    let several = steady(&[(Metric::CpuCoresUsed, 1.0), (Metric::Processes, 4.0)]);
+    assert_eq!(alone(&several).resource, Resource::Unknown);
+}
+
+#[test]
+fn memory_near_its_limit_comes_before_a_busy_cpu() {
+    let verdict = alone(&steady(&[
+        (Metric::CpuCoresUsed, 1.99),
+        (Metric::MemoryBytes, 0.98 * LIMIT_BYTES),
+    ]));
+    assert_eq!(
+        (verdict.resource, verdict.confidence),
+        (Resource::Memory, Confidence::High)
+    );
+    assert_eq!(verdict.findings[1].resource, Resource::Cpu);
+    assert!(
+        verdict.sentence.contains("also CPU of pid:7"),
+        "{}",
+        verdict.sentence
+    );
+}
+
+#[test]
+fn swapping_pressure_and_kills_are_memory() {
+    let swapping = alone(&steady(&[(Metric::SwapOutBytesPerSecond, 5e6)]));
+    assert_eq!(
+        (swapping.resource, swapping.confidence),
+        (Resource::Memory, Confidence::Medium)
+    );
+    let pressed = alone(&steady(&[(Metric::MemoryPressureRatio, 0.4)]));
+    assert_eq!(
+        (pressed.resource, pressed.confidence),
+        (Resource::Memory, Confidence::High)
+    );
+    let killed = alone(&target(|second, sample| {
+        if second == 30 {
+            sample.events.push(Event::OutOfMemory { kills: 2 });
+        }
+    }));
+    assert_eq!(killed.resource, Resource::Memory);
+    assert!(
+        killed.sentence.contains("2 processes killed"),
+        "{}",
+        killed.sentence
+    );
+}
+
+#[test]
+fn growth_says_when_the_limit_is_reached() {
+    let growing = target(|second, sample| {
+        sample.set(Metric::MemoryBytes, 3e8 + 1e6 * second as f64);
+    });
+    let verdict = alone(&growing);
+    assert_eq!(verdict.resource, Resource::Memory);
+    let growth = &verdict.memory_growth[0];
+    assert!(
+        (growth.bytes_per_thousand_requests - 1e7).abs() < 1e3,
+        "{growth:?}"
+    );
+    // 641 MB are left, at 1 MB/s.
+    assert!(
+        (growth.limit_reached_in_seconds.unwrap() - 641.0).abs() < 1.0,
+        "{growth:?}"
+    );
+    assert!(
+        verdict.sentence.contains("in 11 min"),
+        "{}",
+        verdict.sentence
+    );
+}
+
+#[test]
+fn growth_yields_to_what_limits_now_but_is_told() {
+    let growing = target(|second, sample| {
+        sample.set(Metric::MemoryBytes, 3e8 + 1e6 * second as f64);
+        sample.set(Metric::CpuCoresUsed, 2.0);
+    });
+    let verdict = alone(&growing);
+    assert_eq!(verdict.resource, Resource::Cpu);
+    assert!(
+        verdict.sentence.contains("; also memory of pid:7"),
+        "{}",
+        verdict.sentence
+    );
+}
+
+#[test]
+fn slow_growth_is_reported_and_is_no_verdict() {
+    let growing = target(|second, sample| {
+        sample.set(Metric::MemoryBytes, 3e8 + 1e5 * second as f64);
+    });
+    let verdict = alone(&growing);
+    assert_eq!(verdict.resource, Resource::Unknown);
+    assert_eq!(verdict.memory_growth.len(), 1);
+    let noisy = target(|second, sample| {
+        let noise = if second % 2 == 0 { 5e7 } else { 0.0 };
+        sample.set(Metric::MemoryBytes, 3e8 + noise);
+    });
+    assert!(alone(&noisy).memory_growth.is_empty());
+}
+
+#[test]
+fn a_disk_needs_more_than_a_busy_share_to_be_sure() {
+    let busy = alone(&steady(&[(Metric::DiskBusyRatio, 0.97)]));
+    assert_eq!(
+        (busy.resource, busy.confidence),
+        (Resource::Disk, Confidence::Low)
+    );
+    let queued = alone(&steady(&[
+        (Metric::DiskBusyRatio, 0.97),
+        (Metric::DiskQueue, 8.0),
+        (Metric::IoPressureRatio, 0.5),
+    ]));
+    assert_eq!(
+        (queued.resource, queued.confidence),
+        (Resource::Disk, Confidence::High)
+    );
+    assert!(
+        queued.sentence.contains("8.0 requests queued"),
+        "{}",
+        queued.sentence
+    );
+}
+
+#[test]
+fn a_full_link_is_the_network() {
+    let verdict = alone(&steady(&[
+        (Metric::NetworkBusyRatio, 0.96),
+        (Metric::NetworkLimitBytesPerSecond, 125e6),
+    ]));
+    assert_eq!(
+        (verdict.resource, verdict.confidence),
+        (Resource::Network, Confidence::High)
+    );
+    assert!(
+        verdict.sentence.contains("96 % full of 119.2 MiB a second"),
+        "{}",
+        verdict.sentence
+    );
+}
+
+#[test]
+fn drops_at_a_flat_packet_rate_are_the_network() {
+    let dropping = steady(&[
+        (Metric::NetworkReceivePacketsPerSecond, 90_000.0),
+        (Metric::NetworkDropsPerSecond, 50.0),
+    ]);
+    assert_eq!(alone(&dropping).resource, Resource::Unknown);
+    let others = [level(0.0, 19.0, 10.0, 99.0)];
+    assert_eq!(judged(None, &dropping, &others).resource, Resource::Network);
+}
+
+#[test]
+fn a_saturated_generator_comes_first() {
+    let busy = generator(&[
+        (Metric::CpuCoresUsed, 1.98),
+        (Metric::HottestThreadCores, 0.99),
+    ]);
+    let verdict = judged(Some(&busy), &steady(&[(Metric::CpuCoresUsed, 2.0)]), &[]);
+    assert_eq!(
+        (verdict.resource, verdict.confidence),
+        (Resource::Generator, Confidence::High)
+    );
+    assert_eq!(verdict.generator.valid, Some(false));
+    assert_eq!(verdict.generator.reasons.len(), 2);
+    assert!(
+        verdict.sentence.starts_with("at least this much"),
+        "{}",
+        verdict.sentence
+    );
+    assert_eq!(verdict.findings[1].resource, Resource::Cpu);
+}
+
+#[test]
+fn each_sign_of_a_saturated_generator_suffices() {
+    for values in [
+        &[(Metric::HottestThreadCores, 0.95)][..],
+        &[(Metric::EventLoopLagSeconds, 0.4)],
+        &[
+            (Metric::OpenDescriptors, 1020.0),
+            (Metric::DescriptorLimit, 1024.0),
+        ],
+        &[
+            (Metric::EphemeralPortsUsed, 28_000.0),
+            (Metric::EphemeralPortsLimit, 28_232.0),
+        ],
+    ] {
+        let verdict = judged(Some(&generator(values)), &steady(&[]), &[]);
+        assert_eq!(verdict.resource, Resource::Generator, "{values:?}");
+    }
+    let idle = judged(Some(&generator(&[])), &steady(&[]), &[]);
+    assert_eq!(
+        (idle.generator.valid, idle.resource),
+        (Some(true), Resource::Unknown)
+    );
+}
+
+#[test]
+fn a_lag_without_cpu_is_a_blocking_call() {
+    let blocked = generator(&[(Metric::EventLoopLagSeconds, 0.4)]);
+    let verdict = judged(Some(&blocked), &steady(&[]), &[]);
+    assert!(
+        verdict.sentence.contains("block the event loop"),
+        "{}",
+        verdict.sentence
+    );
+}
+
+#[test]
+fn late_starts_are_the_generator_even_unsampled() {
+    let late = Level {
+        started_ratio: Some(0.8),
+        ..level(20.0, 59.0, 20.0, 100.0)
+    };
+    let verdict = judge(&Known {
+        generator: None,
+        targets: &[],
+        level: Some(&late),
+        others: &[],
+        requests: &[],
+    });
+    assert_eq!(verdict.resource, Resource::Generator);
+    assert!(
+        verdict.sentence.contains("only 80 %"),
+        "{}",
+        verdict.sentence
+    );
+}
+
+#[test]
+fn more_load_without_more_throughput_and_nothing_busy_is_inside() {
+    let idle = steady(&[]);
+    let verdict = judged(None, &idle, &[level(0.0, 19.0, 10.0, 99.0)]);
+    assert_eq!(
+        (verdict.resource, verdict.confidence),
+        (Resource::Inside, Confidence::Medium)
+    );
+    assert!(
+        verdict.sentence.contains("from 10 to 20 in flight"),
+        "{}",
+        verdict.sentence
+    );
+}
+
+#[test]
+fn more_load_with_more_throughput_is_no_limit() {
+    let verdict = judged(None, &steady(&[]), &[level(0.0, 19.0, 10.0, 52.0)]);
+    assert_eq!(verdict.resource, Resource::Nothing);
+    assert!(
+        verdict.sentence.starts_with("nothing gave out"),
+        "{}",
+        verdict.sentence
+    );
+}
+
+#[test]
+fn a_full_accept_queue_is_inside() {
+    let verdict = alone(&steady(&[(Metric::ListenOverflowsPerSecond, 12.0)]));
+    assert_eq!(
+        (verdict.resource, verdict.confidence),
+        (Resource::Inside, Confidence::High)
+    );
+}
+
+#[test]
+fn without_evidence_there_is_no_verdict() {
+    assert_eq!(alone(&steady(&[])).resource, Resource::Unknown);
+    let gaps = Series::new("host");
+    assert_eq!(
+        judged(None, &gaps, &[level(0.0, 19.0, 10.0, 99.0)]).resource,
+        Resource::Unknown
+    );
+    let nothing = judge(&Known {
+        generator: None,
+        targets: &[],
+        level: Some(&level(0.0, 9.0, 1.0, 1.0)),
+        others: &[],
+        requests: &[],
+    });
+    assert!(
+        nothing.sentence.contains("--monitor"),
+        "{}",
+        nothing.sentence
+    );
+    let no_level = judge(&Known {
+        generator: None,
+        targets: &[],
+        level: None,
+        others: &[],
+        requests: &[],
+    });
+    assert_eq!(no_level.resource, Resource::Unknown);
+}
+
+#[test]
+fn a_peak_in_the_settling_time_is_not_judged() {
+    let early = target(|second, sample| {
+        if second < 24 {
+            sample.set(Metric::CpuCoresUsed, 2.0);
+        }
+    });
+    assert_eq!(alone(&early).resource, Resource::Unknown);
+}
+
+#[test]
+fn json_keeps_a_verdict() {
+    let verdict = alone(&steady(&[(Metric::CpuCoresUsed, 1.94)]));
+    let text = serde_json::to_string(&verdict).unwrap();
+    assert_eq!(serde_json::from_str::<Verdict>(&text).unwrap(), verdict);
+}
