@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from molotov import _core
 from molotov._options import option
+from molotov._sizing import Search
 from molotov.exceptions import OptionError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ __all__ = ["OUTPUTS", "RunResults", "results_for", "stdout_is_taken"]
 #: The options that name a file, which are also the formats. JSON comes last: it lists the others.
 OUTPUTS = ("csv", "junit", "markdown", "json")
 STDOUT = "-"
+_GENERATOR_SATURATED = 98
 _THRESHOLD_FAILED = 99
 _CANNOT_WRITE = 1
 _EVERY_SECONDS = 1.0
@@ -43,7 +45,9 @@ def results_for(args: Any, runner: Runner) -> RunResults | None:
 
     Raises :class:`OptionError` for a threshold, a target or a file that cannot be used.
     """
-    if not any(option(args, name) for name in (*OUTPUTS, "threshold", "monitor")):
+    wanted = any(option(args, name) for name in (*OUTPUTS, "threshold", "monitor"))
+    # A search has to know whether it was the generator that could not give more.
+    if not wanted and not isinstance(runner.sizing, Search):
         return None
     return RunResults(args, runner)
 
@@ -164,7 +168,9 @@ class RunResults:
         }
 
     def exit_code(self) -> tuple[int, str]:
-        """Return the exit code that the thresholds ask for, and why."""
+        """Return the exit code that a saturated generator or the thresholds ask for, and why."""
+        if self._capacity_line() is not None and self._results.limit == "generator":
+            return _GENERATOR_SATURATED, "the generator was saturated: the capacity is a lower bound"
         failed = self._results.failed_thresholds()
         if not failed:
             return 0, "the run ended"
@@ -201,22 +207,35 @@ class RunResults:
             return False
         return True
 
+    def _capacity_line(self) -> str | None:
+        findings = getattr(self._runner.sizing, "findings", None)
+        if findings is None or findings["capacity"] is None:
+            return None
+        line: str = self._results.headlines()[0]
+        return line
+
+    def answer(self) -> str | None:
+        """Return what a sizing found, in a line, with what limits it; None when the run was no sizing."""
+        sizing = self._runner.sizing
+        if sizing is None:
+            return None
+        return self._capacity_line() or str(sizing.verdict["sentence"])
+
     def lines(self) -> list[str]:
         """Return what the end of a run says: the limit, the thresholds, the files."""
         headlines = self._results.headlines()
         if self._runner.sizing is not None:
-            # The closing lines have said the first already, and the sizing what could not be confirmed.
-            headlines = [line for line in headlines if line not in _sizing_lines(self._runner.sizing)]
+            # The closing lines have said the answer already, and the sizing what could not be confirmed.
+            said = {
+                self.answer(),
+                *(getattr(self._runner.sizing, "findings", None) or {}).get("unconfirmed", []),
+            }
+            headlines = [line for line in headlines if line not in said]
         lines = [*headlines, *self._results.threshold_lines()]
         files = [path for path in self._files.values() if path != STDOUT]
         if files:
             lines.append(f"Results written to {', '.join(files)}")
         return lines
-
-
-def _sizing_lines(sizing: Any) -> list[str]:
-    findings = getattr(sizing, "findings", None) or {}
-    return [sizing.verdict["sentence"], *findings.get("unconfirmed", [])]
 
 
 def _thresholds(args: Any) -> list[str]:

@@ -181,6 +181,8 @@ def _run(args: Any, out: TextIO, stdout: TextIO) -> dict[str, Any]:
     code, reason = _exit_code(args, results, runner)
     if runner.results is not None:
         code = runner.results.end(code, reason, stdout)
+        if verdict is not None:
+            verdict = {**verdict, "sentence": runner.results.answer()}
     if not quiet:
         for line in [*closing_lines(args, results, verdict), *summary_lines(runner)]:
             _say(out, line)

@@ -56,7 +56,11 @@ class Runner:
             "SESSION_SETUP_FAILED",
             "PROCESS",
         )
-        if any(option(args, name) for name in RESULT_OPTIONS):
+        if option(args, "sizing"):
+            from molotov._sizing import sizing_for
+
+            self.sizing = sizing_for(args, self.state, self.recorder, self.processes)
+        if self.sizing is not None or any(option(args, name) for name in RESULT_OPTIONS):
             from molotov._results import results_for
 
             self.results = results_for(args, self)
@@ -67,10 +71,6 @@ class Runner:
         self.loop = loop
         # Scripts ask for the current loop in global_setup.
         asyncio.set_event_loop(loop)
-        if option(args, "sizing"):
-            from molotov._sizing import sizing_for
-
-            self.sizing = sizing_for(args, self.state, self.recorder, self.processes)
         if option(args, "quiet"):
             self.console.silence()
 

@@ -274,6 +274,18 @@ impl Results {
         self.lock().collector.results().headlines()
     }
 
+    /// What limits the service, in a word: `generator`, `memory`, `cpu`, `disk`, `network`, `inside`, `nothing` or
+    /// `unknown`; `None` before the end.
+    #[getter]
+    fn limit(&self) -> Option<String> {
+        let state = self.lock();
+        let resource = state.collector.results().verdict.as_ref()?.resource;
+        serde_json::to_value(resource)
+            .ok()?
+            .as_str()
+            .map(str::to_owned)
+    }
+
     /// One line for each threshold, with a tick or a cross.
     fn threshold_lines(&self) -> Vec<String> {
         self.lock().collector.results().threshold_lines()

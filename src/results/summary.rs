@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::document::{FormatError, Results};
 use crate::metrics::render;
-use crate::verdict::Resource;
+use crate::verdict::{Resource, Verdict};
 
 impl Results {
     /// What was found, one sentence each: capacity, limit, generator. Empty when there is nothing to say.
@@ -16,7 +16,7 @@ impl Results {
         let mut lines = Vec::new();
         if let Some(sizing) = &self.sizing {
             if let Some(search) = &sizing.search {
-                lines.push(format!("CAPACITY {}", search.headline()));
+                lines.push(self.capacity_line(&search.headline()));
                 lines.extend(search.unconfirmed.iter().cloned());
             } else if let Some(ramp) = &sizing.ramp {
                 lines.push(ramp.sentence.clone());
@@ -37,6 +37,20 @@ impl Results {
             ));
         }
         lines
+    }
+
+    /// How much, and what limits it: a saturated generator makes it a lower bound.
+    fn capacity_line(&self, headline: &str) -> String {
+        let verdict = self.verdict.as_ref();
+        let word = if verdict.is_some_and(|verdict| verdict.resource == Resource::Generator) {
+            "AT LEAST"
+        } else {
+            "CAPACITY"
+        };
+        match verdict.and_then(Verdict::brief) {
+            Some(brief) => format!("{word} {headline} · {brief}"),
+            None => format!("{word} {headline}"),
+        }
     }
 
     /// One line for each threshold, with a tick or a cross.

@@ -221,6 +221,22 @@ impl Verdict {
     }
 }
 
+impl Verdict {
+    /// The limit in a few words, for the end of the line with the capacity; `None` when nothing is known.
+    pub fn brief(&self) -> Option<String> {
+        match self.resource {
+            Resource::Nothing | Resource::Unknown => None,
+            Resource::Generator => Some("the generator was saturated".to_owned()),
+            Resource::Inside => Some(format!("limited by {}", self.resource.as_str())),
+            Resource::Memory | Resource::Cpu | Resource::Disk | Resource::Network => Some(format!(
+                "limited by {} of {}",
+                self.resource.as_str(),
+                self.source.as_deref().unwrap_or("the target")
+            )),
+        }
+    }
+}
+
 fn sentence(first: &Finding, rest: &[Finding]) -> String {
     let confidence = first.confidence.as_str();
     let reasons = first.reasons();
