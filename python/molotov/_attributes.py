@@ -39,6 +39,13 @@ class SessionAttributes:
     _raise_for_status: Any
     _trust_env: bool
     _auto_decompress: bool
+    _json_serialize_bytes: Callable[[Any], bytes] | None
+    _resolve_charset: Callable[[Any, bytes], str] | None
+    _read_bufsize: int | None
+    _max_line_size: int
+    _max_field_size: int
+    _max_headers: int
+    _middlewares: Any
     _version: Any
     _skip_auto_headers: frozenset[str]
     _trace_configs: list[Any]

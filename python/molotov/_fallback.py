@@ -37,16 +37,12 @@ def count(owner: ClientSession, response: Any) -> None:
 
 
 def environment_reason() -> str | None:
-    """With trust_env: name what the environment asks for (a proxy, a netrc file), or None."""
-    import os
+    """With trust_env: name what the environment asks for that only aiohttp can do (a proxy), or None."""
     import urllib.request
 
     proxies = {name: value for name, value in urllib.request.getproxies().items() if name != "no"}
     if proxies:
         return "a proxy from the environment"
-    netrc = os.environ.get("NETRC") or os.path.join(os.path.expanduser("~"), ".netrc")
-    if os.path.exists(netrc):
-        return "credentials from a netrc file"
     return None
 
 

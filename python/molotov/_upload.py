@@ -12,7 +12,10 @@ _running: set[asyncio.Task[None]] = set()
 
 
 def start(request: Any, chunks: AsyncIterator[bytes], chunked: bool) -> None:
-    """Feed `chunks` to `request` in a task; framed as HTTP/1.1 chunks when `chunked` (RFC 9112, 7.1)."""
+    """Feed `chunks` to `request` in a task; framed as HTTP/1.1 chunks when `chunked` (RFC 9112, 7.1).
+
+    The server may answer before it has read everything: feeding goes on until the connection is gone.
+    """
     task = asyncio.ensure_future(_feed(request, chunks, chunked))
     _running.add(task)
     task.add_done_callback(_running.discard)
@@ -21,7 +24,7 @@ def start(request: Any, chunks: AsyncIterator[bytes], chunked: bool) -> None:
 async def _feed(request: Any, chunks: AsyncIterator[bytes], chunked: bool) -> None:
     try:
         async for chunk in chunks:
-            if request.done():
+            if not request._uploading():
                 return
             if not chunk:
                 continue
@@ -38,3 +41,7 @@ async def _feed(request: Any, chunks: AsyncIterator[bytes], chunked: bool) -> No
         raise
     except BaseException as error:
         request._fail(error)
+    finally:
+        close = getattr(chunks, "aclose", None)
+        if close is not None:
+            await close()

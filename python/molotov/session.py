@@ -20,7 +20,10 @@ from molotov import _core, _ssl
 from molotov._arguments import (
     FOREIGN,
     HARMLESS,
+    LIMITS,
+    accept_encoding,
     encoded,
+    has_netrc,
     parse_base_url,
     read_connector,
     seconds,
@@ -45,11 +48,27 @@ __all__ = [
 ]
 
 
+#: Bounds against decompression bombs: the most bytes of one decoded body, and the most per encoded byte.
+_MAX_DECODED_BYTES = 1 << 30
+_MAX_DECODED_RATIO = 2064
+
+
+def _decode_limits(size: int | None, ratio: int | None) -> tuple[int, int] | None:
+    if (size, ratio) == (_MAX_DECODED_BYTES, _MAX_DECODED_RATIO):
+        return None
+    endless = 2**64 - 1
+    return (endless if size is None else size, endless if ratio is None else ratio)
+
+
 class ClientSession(SessionAttributes, _core.Session):
     """aiohttp.ClientSession, natively: same arguments, attributes, exceptions and defaults.
 
     What the native client can't do is served by a real aiohttp session on the same loop, with one
     log line that names the reason. `recorder` and `state` are the run's measurements, if any.
+
+    A response body that decodes to more than `max_decoded_bytes` (1 GiB), or to more than
+    `max_decoded_ratio` (2064, twice what deflate reaches) times its size once that is over 16 MiB,
+    is a ClientPayloadError; None lifts the bound.
     """
 
     def __new__(cls, *arguments: Any, **named: Any) -> ClientSession:
@@ -79,6 +98,16 @@ class ClientSession(SessionAttributes, _core.Session):
         requote_redirect_url: bool = True,
         trace_configs: list[Any] | None = None,
         version: Any = (1, 1),
+        auto_decompress: bool = True,
+        json_serialize_bytes: Callable[[Any], bytes] | None = None,
+        fallback_charset_resolver: Callable[[Any, bytes], str] | None = None,
+        read_bufsize: int | None = None,
+        max_line_size: int = LIMITS["max_line_size"],
+        max_field_size: int = LIMITS["max_field_size"],
+        max_headers: int = LIMITS["max_headers"],
+        middlewares: Any = (),
+        max_decoded_bytes: int | None = _MAX_DECODED_BYTES,
+        max_decoded_ratio: int | None = _MAX_DECODED_RATIO,
         recorder: Any = None,
         state: Any = None,
         _limit: int | None = None,
@@ -103,7 +132,14 @@ class ClientSession(SessionAttributes, _core.Session):
         self._trust_env = trust_env
         self._requote_redirect_url = requote_redirect_url
         self._version = version
-        self._auto_decompress = foreign.get("auto_decompress", True)
+        self._auto_decompress = auto_decompress
+        self._json_serialize_bytes = json_serialize_bytes
+        self._resolve_charset = fallback_charset_resolver
+        self._read_bufsize = read_bufsize
+        self._max_line_size = max_line_size
+        self._max_field_size = max_field_size
+        self._max_headers = max_headers
+        self._middlewares = middlewares
         self._connector = connector
         self._connector_owner = connector_owner
         self._skip_auto_headers = frozenset(str(name) for name in skip_auto_headers or ())
@@ -121,9 +157,18 @@ class ClientSession(SessionAttributes, _core.Session):
                 "trust_env": trust_env or None,
                 "proxy": proxy,
                 "proxy_auth": proxy_auth,
+                "json_serialize_bytes": json_serialize_bytes,
+                "fallback_charset_resolver": fallback_charset_resolver,
+                "read_bufsize": read_bufsize,
+                "middlewares": middlewares or None,
             }.items()
             if value is not None
         }
+        if not auto_decompress:
+            self._arguments["auto_decompress"] = False
+        for name, given in LIMITS.items():
+            if getattr(self, f"_{name}") != given:
+                self._arguments[name] = getattr(self, f"_{name}")
         if json_serialize is not json_module.dumps:
             self._arguments["json_serialize"] = json_serialize
         if not requote_redirect_url:
@@ -166,6 +211,8 @@ class ClientSession(SessionAttributes, _core.Session):
             limit=self._settings.limit,
             limit_per_host=self._settings.limit_per_host,
             keepalive_timeout=self._settings.keepalive_timeout,
+            decode_limits=_decode_limits(max_decoded_bytes, max_decoded_ratio),
+            accept_encoding=accept_encoding(),
             recorder=recorder,
             state=state,
         )
@@ -196,8 +243,15 @@ class ClientSession(SessionAttributes, _core.Session):
                 ):
                     continue
                 return reason
-        if any(trace is not self._tracer for trace in self._trace_configs):
-            return "trace_configs"
+        traces = [trace for trace in self._trace_configs if trace is not self._tracer]
+        if traces:
+            from molotov import _traces
+
+            for trace in traces:
+                trace.freeze()
+            reason = _traces.reason(traces)
+            if reason is not None:
+                return reason
         if tuple(self._version) != (1, 1):
             return f"HTTP/{self._version[0]}.{self._version[1]}"
         if self._trust_env:
@@ -220,6 +274,14 @@ class ClientSession(SessionAttributes, _core.Session):
             or (auth is not None and encoded(auth) is None)
             or not plain(self._header_pairs)
             or (self._tracer is not None and self._tracer.active)
+            or any(trace is not self._tracer for trace in self._trace_configs)
+            or self._middlewares
+            or not self._auto_decompress
+            or self._json_serialize_bytes is not None
+            or self._resolve_charset is not None
+            or self._read_bufsize is not None
+            or any(getattr(self, f"_{name}") != given for name, given in LIMITS.items())
+            or (self._trust_env and has_netrc())
         )
 
     def _add_cookies(self, cookies: Any) -> None:

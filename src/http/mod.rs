@@ -12,21 +12,24 @@
 //! | [`encode`] | the request head |
 //! | [`codec`] | the response head; `scan` is its careful half |
 //! | [`body`] | where a body ends |
-//! | [`content_encoding`] | gzip and deflate bodies |
+//! | [`content_encoding`] | compressed bodies and their bounds; `inflate`, `brotli` and `zstandard` are the codings |
 //! | [`cookie`] | the cookie jar; `set_cookie` has the text forms |
 //! | [`error`] | what can go wrong |
 //!
 //! Where RFC 9110 and 9112 leave a choice, the choice is aiohttp's, as the scripts were written against it.
 
 pub mod body;
+mod brotli;
 pub mod codec;
 pub mod connect;
 pub mod content_encoding;
 pub mod cookie;
 pub mod encode;
 pub mod error;
+mod inflate;
 mod scan;
 mod set_cookie;
 pub mod target;
 pub mod tls;
 pub mod transport;
+mod zstandard;

@@ -6,12 +6,14 @@
 
 use std::{
     io::{self, Read, Write},
+    mem::MaybeUninit,
     net::SocketAddr,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
 use rustls::ClientConnection;
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, ReadBuf},
     net::TcpStream,
@@ -124,11 +126,17 @@ impl Transport {
 
     /// Whether an idle connection has ended, broken or said something unasked: it must not be used again.
     ///
-    /// Knows what the event loop has seen so far, like asyncio: a server that closes at this very moment is
-    /// noticed by the request.
+    /// Asks the kernel, not the event loop, which may not have looked for a while. TLS session tickets and the
+    /// like are taken in; they are no answer.
     pub fn is_stale(&mut self) -> bool {
-        let mut byte = [0];
-        !matches!(self.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        let quiet = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
+        let mut byte = [MaybeUninit::uninit()];
+        let peeked = SockRef::from(self.socket()).peek(&mut byte);
+        match (peeked, self) {
+            (Err(error), _) => !quiet(&error),
+            (Ok(0), _) | (Ok(_), Self::Plain(_)) => true,
+            (Ok(_), Self::Tls(tls)) => tls.is_stale(),
+        }
     }
 
     /// Whether this is TLS.
@@ -192,6 +200,19 @@ impl TlsTransport {
             Poll::Ready(Ok(()))
         } else {
             self.socket.poll_read_ready(cx)
+        }
+    }
+
+    /// Takes in what the socket has; whether any of it is more than TLS talking about itself.
+    fn is_stale(&mut self) -> bool {
+        let arrived = self
+            .connection
+            .read_tls(&mut &*SockRef::from(&self.socket));
+        match (arrived, self.connection.process_new_packets()) {
+            (Ok(1..), Ok(state)) => {
+                state.plaintext_bytes_to_read() > 0 || state.peer_has_closed()
+            }
+            _ => true,
         }
     }
 

@@ -1,4 +1,7 @@
 //! A response body on its way: the connection fills it, the response's reader empties it.
+//!
+//! Owns what has arrived and is not read yet, where the chunks of the wire end in it, and when there is enough of it
+//! that the connection has to stop reading. Used by `connection` and `response`.
 
 use super::awaitable::Awaitable;
 use super::connection::Connection;
@@ -8,13 +11,39 @@ use crate::http::error::Error;
 use pyo3::prelude::*;
 use std::sync::Arc;
 
-/// How much waits for a slow reader before the connection stops reading: twice aiohttp's 64 KiB
-/// buffer, as aiohttp's own flow control has it.
-const HIGH_WATER_BYTES: usize = 128 * 1024;
+/// How much waits for a slow reader before the connection stops reading, unless `read_bufsize` says otherwise.
+pub(crate) const HIGH_WATER_BYTES: usize = 128 * 1024;
+
+/// Chunk ends that may wait for a slow reader: bodies of tiny chunks are held back by these first.
+const MAX_WAITING_ENDS: usize = 16 * 1024;
+
+/// Content in the order in which it came.
+#[derive(Default)]
+pub(crate) struct Content {
+    pub(crate) data: Vec<u8>,
+    /// Where the wire's chunks end, counted from the body's first byte.
+    pub(crate) ends: Vec<u64>,
+    /// Bytes that arrived before decompression, if there is any.
+    pub(crate) encoded_bytes: Option<u64>,
+    /// Bytes that were taken out already.
+    taken: u64,
+    last_end: u64,
+}
+
+impl Content {
+    /// A chunk of the wire ends here; chunks that decoded to nothing leave no trace.
+    pub(crate) fn end_chunk(&mut self) {
+        let here = self.taken + self.data.len() as u64;
+        if here > self.last_end {
+            self.last_end = here;
+            self.ends.push(here);
+        }
+    }
+}
 
 #[derive(Default)]
 struct State {
-    data: Vec<u8>,
+    content: Content,
     complete: bool,
     error: Option<Error>,
     waiter: Option<Py<Awaitable>>,
@@ -25,6 +54,7 @@ struct State {
 /// See the module's text.
 pub(crate) struct Body {
     connection: Arc<Connection>,
+    high_water: usize,
     state: GilCell<State>,
 }
 
@@ -40,27 +70,44 @@ pub(crate) enum Available {
 }
 
 impl Body {
-    pub(crate) fn new(connection: Arc<Connection>, data: Vec<u8>) -> Arc<Self> {
+    pub(crate) fn new(
+        connection: Arc<Connection>,
+        content: Content,
+        high_water: usize,
+    ) -> Arc<Self> {
         Arc::new(Self {
             connection,
+            high_water,
             state: GilCell::new(State {
-                data,
+                content,
                 ..State::default()
             }),
         })
     }
 
-    pub(crate) fn is_full(&self, py: Python<'_>) -> bool {
+    /// How much more may be decoded before the reader has taken something.
+    pub(crate) fn room(&self, py: Python<'_>) -> usize {
         let state = self.state.borrow(py);
-        !state.whole && state.data.len() >= HIGH_WATER_BYTES
+        if state.whole {
+            usize::MAX
+        } else if state.content.ends.len() >= MAX_WAITING_ENDS {
+            0
+        } else {
+            self.high_water.saturating_sub(state.content.data.len())
+        }
     }
 
     pub(crate) fn is_complete(&self, py: Python<'_>) -> bool {
         self.state.borrow(py).complete
     }
 
-    pub(crate) fn extend<R>(&self, py: Python<'_>, fill: impl FnOnce(&mut Vec<u8>) -> R) -> R {
-        fill(&mut self.state.borrow_mut(py).data)
+    pub(crate) fn extend<R>(&self, py: Python<'_>, fill: impl FnOnce(&mut Content) -> R) -> R {
+        fill(&mut self.state.borrow_mut(py).content)
+    }
+
+    /// Takes the chunk ends that have come since the last call.
+    pub(crate) fn take_ends(&self, py: Python<'_>) -> Vec<u64> {
+        std::mem::take(&mut self.state.borrow_mut(py).content.ends)
     }
 
     /// More has come, or the end.
@@ -96,9 +143,11 @@ impl Body {
         let available = {
             let mut state = self.state.borrow_mut(py);
             state.whole |= whole;
-            if state.complete || (!whole && !state.data.is_empty()) {
+            if state.complete || (!whole && !state.content.data.is_empty()) {
+                let data = std::mem::take(&mut state.content.data);
+                state.content.taken += data.len() as u64;
                 Available::Data {
-                    data: std::mem::take(&mut state.data),
+                    data,
                     complete: state.complete,
                 }
             } else if let Some(error) = &state.error {
@@ -126,11 +175,25 @@ impl Body {
         drop(waiter);
     }
 
-    /// Nobody will read on: the connection cannot be used for anything else.
+    /// Nobody will read on: the connection cannot be used for anything else, and who waits is told.
     pub(crate) fn abandon(&self, py: Python<'_>) {
+        let waiter = self.state.borrow_mut(py).waiter.take();
         if !self.is_complete(py) {
             self.connection.abort(py);
         }
+        if let Some(waiter) = waiter {
+            BodyRead::go_on(waiter.bind(py));
+        }
+    }
+
+    /// Whether the time for the whole request is over.
+    pub(crate) fn is_expired(&self, py: Python<'_>) -> bool {
+        self.connection.is_expired(py)
+    }
+
+    /// Bytes of the body before decompression; `None` for a body that is not compressed.
+    pub(crate) fn encoded_bytes(&self, py: Python<'_>) -> Option<u64> {
+        self.state.borrow(py).content.encoded_bytes
     }
 }
 

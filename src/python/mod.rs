@@ -5,7 +5,7 @@
 //! | `event_loop`, `bridge` | tokio inside asyncio's `select()`, or beside a foreign loop |
 //! | `plan`, `worker` | which scenario runs next, and stepping its coroutine |
 //! | `session`, `arguments`, `request`, `urls` | a request, from the call to its bytes |
-//! | `connection`, `pool`, `body` | the exchange on a kept connection |
+//! | `connection`, `receiving`, `pool`, `body` | the exchange on a kept connection |
 //! | `response`, `awaitable`, `json`, `errors` | what the script gets back |
 //! | `context` | the way to the Python half of the session |
 //! | `state`, `metrics`, `tls`, `cookies` | the pure modules' types for Python |
@@ -27,6 +27,7 @@ mod json;
 pub mod metrics;
 mod plan;
 mod pool;
+mod receiving;
 mod request;
 mod response;
 mod session;

@@ -6,7 +6,7 @@ use super::ffi::GilCell;
 use super::request::Job;
 use pyo3::prelude::*;
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// Connections are interchangeable when they go to the same origin with the same TLS settings.
@@ -19,6 +19,10 @@ pub(crate) struct Key {
 
 #[derive(Default)]
 struct State {
+    /// Every connection that was opened, as far as it still exists.
+    all: Vec<Weak<Connection>>,
+    /// How many of them there may be before the gone ones are looked for.
+    sweep_at: usize,
     idle: Vec<Arc<Connection>>,
     /// Connections by key, in use, being opened or idle. Only kept when there is a limit.
     open: Vec<(Key, usize)>,
@@ -100,6 +104,16 @@ impl Pool {
         }
     }
 
+    /// Notes a connection that was opened, so that closing the session ends it whatever it is doing.
+    pub(crate) fn opened(&self, py: Python<'_>, connection: &Arc<Connection>) {
+        let mut state = self.state.borrow_mut(py);
+        if state.all.len() >= state.sweep_at {
+            state.all.retain(|known| known.strong_count() > 0);
+            state.sweep_at = 2 * state.all.len() + 8;
+        }
+        state.all.push(Arc::downgrade(connection));
+    }
+
     /// Takes back a connection whose exchange has ended.
     #[inline]
     pub(crate) fn put_back(&self, py: Python<'_>, connection: &Arc<Connection>) {
@@ -177,16 +191,20 @@ impl Pool {
             .retain(|(_, request)| !is_it(request));
     }
 
-    /// Ends every idle connection; those in use end when their exchange does.
+    /// Ends every connection; requests and readers that wait on one fail as when the server had closed it.
     pub(crate) fn close(&self, py: Python<'_>) {
-        let idle = {
+        let (all, idle) = {
             let mut state = self.state.borrow_mut(py);
             state.closed = true;
-            std::mem::take(&mut state.idle)
+            (
+                std::mem::take(&mut state.all),
+                std::mem::take(&mut state.idle),
+            )
         };
-        for connection in idle {
-            connection.abort(py);
+        for connection in all.iter().filter_map(Weak::upgrade) {
+            connection.end(py);
         }
+        drop(idle);
     }
 }
 

@@ -10,6 +10,7 @@ use super::connection::{Arrived, Connection, Deadlines};
 use super::errors;
 use super::event_loop::Engine;
 use super::pool::{Checkout, Key, Pool};
+use super::receiving::Reading;
 use super::response::{self, Response};
 use super::session::Session;
 use super::urls::{self, UrlEntry};
@@ -96,6 +97,8 @@ pub(crate) struct Spec {
     pub(crate) options: Options,
     pub(crate) tls: u32,
     pub(crate) decompress: bool,
+    /// It was sent before, on a kept connection that had gone: this time on a new one.
+    pub(crate) again: bool,
 }
 
 impl Job {
@@ -126,7 +129,7 @@ impl Job {
             pool: Arc::clone(pool),
             key,
             place: Place::Unsent,
-            resent: false,
+            resent: spec.again,
             history: Vec::new(),
             elsewhere: false,
             drain: None,
@@ -152,20 +155,24 @@ impl Job {
             let timeouts = job.options.timeouts;
             job.deadlines.total = timeouts.total.map(|total| now + total);
             job.deadlines.sock_read = timeouts.sock_read;
+            if job.resent {
+                job.engine.record_resent(py);
+            }
             (
                 job.session.get().is_closed(py),
                 Arc::clone(&job.pool),
                 job.key,
+                job.resent,
             )
         });
-        let Some((closed, pool, key)) = checkout else {
+        let Some((closed, pool, key, fresh)) = checkout else {
             return;
         };
         if closed {
             let error = pyo3::exceptions::PyRuntimeError::new_err("Session is closed");
             return Awaitable::resolve(slf, Outcome::Error(error));
         }
-        Self::proceed_at(slf, pool.checkout(slf, key, now, false), now);
+        Self::proceed_at(slf, pool.checkout(slf, key, now, fresh), now);
     }
 
     /// Goes on with the connection that was found, or without one.
@@ -316,6 +323,7 @@ impl Job {
                     place.key,
                     transport,
                 );
+                place.pool.opened(py, &connection);
                 engine.handle.spawn(Arc::clone(&connection).serve());
                 if slf.get().is_done(py) {
                     place.pool.put_back(py, &connection);
@@ -605,12 +613,13 @@ impl Job {
     /// The exchange broke. `stale`: on a kept connection that was closed before any answer.
     pub(crate) fn failed(slf: &Bound<'_, Awaitable>, error: Error, stale: bool) {
         let py = slf.py();
+        let mut resendable = false;
         let again = slf.get().with_job(py, |job| {
             // RFC 9110, 9.2.2: only idempotent requests may be sent again unasked.
-            let again = stale
-                && !job.resent
-                && job.method.is_idempotent()
-                && !matches!(job.body, RequestBody::Streamed);
+            let allowed = stale && !job.resent && job.method.is_idempotent();
+            let streamed = matches!(job.body, RequestBody::Streamed);
+            resendable = allowed && streamed;
+            let again = allowed && !streamed;
             if again {
                 job.resent = true;
                 job.place = Place::Unsent;
@@ -645,6 +654,10 @@ impl Job {
                     )
                 });
                 if let Some(error) = made {
+                    if resendable {
+                        // Whether its source can be read again is for the Python half to find out.
+                        let _ = error.value(py).setattr("_molotov_resendable", true);
+                    }
                     Awaitable::resolve(slf, Outcome::Error(error));
                 }
             }
@@ -655,16 +668,18 @@ impl Job {
     /// Appends to the body of a streamed request. False when `drain` should wait before it gives more.
     pub(crate) fn feed(slf: &Bound<'_, Awaitable>, data: &[u8]) -> bool {
         let py = slf.py();
+        let write = |connection: &Connection| {
+            connection.write(py, data);
+            connection.unsent_bytes(py)
+        };
         let unsent = slf.get().with_job(py, |job| match &job.place {
-            Place::On(connection) => {
-                connection.write(py, data);
-                connection.unsent_bytes(py)
-            }
+            Place::On(connection) => write(connection),
             _ => {
                 job.streamed.extend_from_slice(data);
                 job.streamed.len()
             }
         });
+        let unsent = unsent.or_else(|| slf.get().upload(py).map(|connection| write(&connection)));
         unsent.unwrap_or(0) < UPLOAD_AHEAD_BYTES
     }
 
@@ -677,6 +692,9 @@ impl Job {
                 connection.upload_done(py);
             }
         });
+        if let Some(connection) = slf.get().upload(py) {
+            connection.upload_done(py);
+        }
     }
 
     /// Resolves `waiter` once what was fed is on its way; at once when the request is over.
@@ -689,6 +707,10 @@ impl Job {
                 true
             }
         });
+        let waits = waits.or_else(|| {
+            let connection = slf.get().upload(py)?;
+            Some(connection.when_sent(waiter))
+        });
         if waits != Some(true) {
             Awaitable::resolve(waiter, Outcome::Value(py.None()));
         }
@@ -697,6 +719,19 @@ impl Job {
     /// Ends the wait for the body to be sent, whatever became of the request.
     pub(crate) fn take_drain(&mut self) -> Option<Py<Awaitable>> {
         self.drain.take()
+    }
+
+    /// How the answer is read, where that is not the usual way.
+    pub(crate) fn reading(&self) -> Option<Arc<Reading>> {
+        self.options.reading.clone()
+    }
+
+    /// The connection that the request went out on.
+    pub(crate) fn connection(&self) -> Option<Arc<Connection>> {
+        match &self.place {
+            Place::On(connection) => Some(Arc::clone(connection)),
+            _ => None,
+        }
     }
 
     pub(crate) fn is_uploading(&self) -> bool {

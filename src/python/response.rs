@@ -51,6 +51,11 @@ struct State {
     url: Option<Py<PyAny>>,
     /// What was taken from the stream piece by piece is gone for `read()`.
     consumed: bool,
+    /// Where the wire's chunks end, of a body that nobody streams any more.
+    ends: Vec<u64>,
+    encoded_bytes: Option<u64>,
+    /// Inside `async with`: leaving that releases it, a bad status does not.
+    in_context: bool,
 }
 
 /// See the module's text.
@@ -136,6 +141,8 @@ impl BodyRead {
                     state.consumed = true;
                     state.read = true;
                     if complete {
+                        state.ends = body.take_ends(py);
+                        state.encoded_bytes = body.encoded_bytes(py);
                         state.stored = Stored::Decoded(Vec::new());
                         state.closed = true;
                     }
@@ -190,9 +197,14 @@ impl Response {
     ) -> Self {
         let Arrived { head, raw, content } = arrived;
         let closed = !matches!(content, Content::Streaming(_));
+        let (mut ends, mut encoded_bytes) = (Vec::new(), None);
         let stored = match content {
             Content::Inline => Stored::Inline,
-            Content::Decoded(data) => Stored::Decoded(data),
+            Content::Decoded(content) => {
+                ends = content.ends;
+                encoded_bytes = content.encoded_bytes;
+                Stored::Decoded(content.data)
+            }
             Content::Broken(error) => Stored::Failed(error),
             Content::Streaming(body) => Stored::Streaming(body),
         };
@@ -207,6 +219,9 @@ impl Response {
             real_url: None,
             url: None,
             consumed: false,
+            ends,
+            encoded_bytes,
+            in_context: false,
         };
         Self {
             session,
@@ -235,6 +250,11 @@ impl Response {
 
     fn head(&self) -> &[u8] {
         self.raw.get(..self.head_len).unwrap_or_default()
+    }
+
+    /// The script is inside `async with`.
+    pub(crate) fn enter(&self, py: Python<'_>) {
+        self.state.borrow_mut(py).in_context = true;
     }
 
     /// Gives the connection back, or ends it when the body is still on its way.
@@ -748,6 +768,32 @@ impl Response {
         Self::begin(slf, Then::Chunk)
     }
 
+    /// Whether the time for the whole request ran out while the body is on its way.
+    fn _expired(&self, py: Python<'_>) -> bool {
+        match &self.state.borrow(py).stored {
+            Stored::Streaming(body) => body.is_expired(py),
+            _ => false,
+        }
+    }
+
+    /// Bytes of the body before decompression as far as it has come; `None` when it is not compressed.
+    fn _encoded_bytes(&self, py: Python<'_>) -> Option<u64> {
+        let state = self.state.borrow(py);
+        match &state.stored {
+            Stored::Streaming(body) => body.encoded_bytes(py),
+            _ => state.encoded_bytes,
+        }
+    }
+
+    /// Where chunks of the wire end in the body, counted from its first byte: those not told before.
+    fn _chunk_ends(&self, py: Python<'_>) -> Vec<u64> {
+        let mut state = self.state.borrow_mut(py);
+        match &state.stored {
+            Stored::Streaming(body) => body.take_ends(py),
+            _ => std::mem::take(&mut state.ends),
+        }
+    }
+
     /// Gives the connection back; a body that was not read is lost.
     fn release<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Ready>> {
         slf.get().leave(slf.py());
@@ -762,13 +808,18 @@ impl Response {
     /// `ClientResponseError` for statuses from 400 on.
     fn raise_for_status(slf: &Bound<'_, Self>) -> PyResult<()> {
         let checked = Self::check_status(slf);
-        if checked.is_err() && !slf.get().state.borrow(slf.py()).read {
+        let keep = {
+            let state = slf.get().state.borrow(slf.py());
+            state.read || state.in_context
+        };
+        if checked.is_err() && !keep {
             slf.get().leave(slf.py());
         }
         checked
     }
 
     fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Ready>> {
+        slf.get().enter(slf.py());
         Ready::settle(slf.py(), Ok(slf.clone().into_any()))
     }
 

@@ -10,9 +10,12 @@ use super::cookies::CookieJar;
 use super::event_loop::{Engine, engine_of};
 use super::ffi::GilCell;
 use super::pool::Pool;
+use super::receiving::Reading;
 use super::request::{Job, Spec};
 use super::tls::SslConfig;
 use super::urls;
+use crate::http::codec::Limits;
+use crate::http::content_encoding::DecodeLimits;
 use crate::http::target::Target;
 use crate::http::tls::TlsSettings;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
@@ -37,7 +40,7 @@ pub(crate) struct Defaults {
 }
 
 impl Defaults {
-    fn new(headers: Vec<(String, String)>, user_agent: &str) -> Self {
+    fn new(headers: Vec<(String, String)>, user_agent: &str, accept_encoding: &str) -> Self {
         let given = |name: &str| {
             headers
                 .iter()
@@ -45,7 +48,7 @@ impl Defaults {
         };
         let automatic: Vec<(&'static str, String)> = [
             ("Accept", "*/*"),
-            ("Accept-Encoding", "gzip, deflate"),
+            ("Accept-Encoding", accept_encoding),
             ("User-Agent", user_agent),
         ]
         .into_iter()
@@ -77,6 +80,8 @@ struct Setup {
     timeouts: Timeouts,
     authorization: Option<String>,
     raise_for_status: bool,
+    reading: Option<Arc<Reading>>,
+    accept_encoding: String,
     tls: TlsSettings,
     jar: Option<Py<CookieJar>>,
 }
@@ -127,6 +132,7 @@ impl Session {
             max_redirects: 10,
             raise_for_status: self.setup.get().is_some_and(|setup| setup.raise_for_status),
             bare: false,
+            reading: self.setup.get().and_then(|setup| setup.reading.clone()),
         }
     }
 
@@ -227,6 +233,7 @@ impl Session {
                     options: arguments.options,
                     tls,
                     decompress: true,
+                    again: false,
                 };
                 return Job::create(slf, &setup.engine, &setup.pool, spec).map(Bound::into_any);
             }
@@ -243,6 +250,13 @@ fn user_agent(py: Python<'_>) -> String {
         version.minor,
         env!("CARGO_PKG_VERSION")
     )
+}
+
+fn decoding((max_bytes, max_ratio): (u64, u64)) -> DecodeLimits {
+    DecodeLimits {
+        max_bytes,
+        max_ratio,
+    }
 }
 
 fn limit_in_seconds(value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
@@ -262,7 +276,7 @@ impl Session {
     }
 
     /// Timeouts are in seconds; a limit of 0 is none.
-    #[pyo3(signature = (r#loop, *, headers, auth=None, total=None, connect=None, sock_connect=None, sock_read=None, ssl=None, jar=None, raise_for_status=false, limit=0, limit_per_host=0, keepalive_timeout=15.0, recorder=None, state=None))]
+    #[pyo3(signature = (r#loop, *, headers, auth=None, total=None, connect=None, sock_connect=None, sock_read=None, ssl=None, jar=None, raise_for_status=false, limit=0, limit_per_host=0, keepalive_timeout=15.0, decode_limits=None, accept_encoding="gzip, deflate", recorder=None, state=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
     fn __init__(
         slf: &Bound<'_, Self>,
@@ -279,6 +293,8 @@ impl Session {
         limit: usize,
         limit_per_host: usize,
         keepalive_timeout: f64,
+        decode_limits: Option<(u64, u64)>,
+        accept_encoding: &str,
         recorder: Option<Bound<'_, PyAny>>,
         state: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
@@ -298,6 +314,13 @@ impl Session {
             },
             authorization: auth,
             raise_for_status,
+            reading: decode_limits.map(|decode_limits| {
+                Arc::new(Reading {
+                    decoding: decoding(decode_limits),
+                    ..Reading::default()
+                })
+            }),
+            accept_encoding: accept_encoding.to_owned(),
             tls: ssl
                 .map(|config| config.get().settings().clone())
                 .unwrap_or_default(),
@@ -307,8 +330,7 @@ impl Session {
             .setup
             .set(setup)
             .map_err(|_| PyRuntimeError::new_err("the session is initialised already"))?;
-        slf.get().state.borrow_mut(py).defaults = Defaults::new(headers, &user_agent(py));
-        Ok(())
+        slf.get()._set_headers(py, headers)
     }
 
     /// Whether every call goes to the Python half.
@@ -323,8 +345,10 @@ impl Session {
     }
 
     /// Replaces the headers that every request carries.
-    fn _set_headers(&self, py: Python<'_>, headers: Vec<(String, String)>) {
-        self.state.borrow_mut(py).defaults = Defaults::new(headers, &user_agent(py));
+    fn _set_headers(&self, py: Python<'_>, headers: Vec<(String, String)>) -> PyResult<()> {
+        let accepted = &self.setup()?.accept_encoding;
+        self.state.borrow_mut(py).defaults = Defaults::new(headers, &user_agent(py), accepted);
+        Ok(())
     }
 
     /// Ends the idle connections; later requests fail.
@@ -420,8 +444,10 @@ impl Session {
     ///
     /// The URL is absolute and encoded. `Host` and `Content-Length` are added when missing. `chunks` is
     /// an async iterator of bytes: framed when the headers say `Transfer-Encoding: chunked`, sent as it
-    /// is otherwise.
-    #[pyo3(signature = (method, url, headers, body=None, *, total=None, connect=None, sock_connect=None, sock_read=None, ssl=None, chunks=None, decompress=true))]
+    /// is otherwise. `limits` are the most bytes of the status line and of a header, and the most headers;
+    /// without `until_eof` a body without a length is empty; `high_water` is how many bytes of the body may
+    /// wait for its reader. `again` counts it as resent, and gives it a connection of its own.
+    #[pyo3(signature = (method, url, headers, body=None, *, total=None, connect=None, sock_connect=None, sock_read=None, ssl=None, chunks=None, decompress=true, limits=None, until_eof=true, high_water=None, again=false))]
     #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
     fn _exchange<'py>(
         slf: &Bound<'py, Self>,
@@ -436,6 +462,10 @@ impl Session {
         ssl: Option<Bound<'py, SslConfig>>,
         chunks: Option<Bound<'py, PyAny>>,
         decompress: bool,
+        limits: Option<(usize, usize, usize)>,
+        until_eof: bool,
+        high_water: Option<usize>,
+        again: bool,
     ) -> PyResult<Bound<'py, Awaitable>> {
         let py = slf.py();
         let setup = slf.get().setup()?;
@@ -460,6 +490,21 @@ impl Session {
             (true, None) => 1,
             (true, Some(config)) => slf.get().tls_index(py, config.get().settings()),
         };
+        let reading = if limits.is_some() || !until_eof || high_water.is_some() {
+            let mut reading = setup.reading.as_deref().copied().unwrap_or_default();
+            if let Some((max_line_size, max_field_size, max_headers)) = limits {
+                reading.limits = Limits {
+                    max_line_size,
+                    max_field_size,
+                    max_headers,
+                };
+            }
+            reading.until_eof = until_eof;
+            reading.high_water = high_water.unwrap_or(reading.high_water);
+            Some(Arc::new(reading))
+        } else {
+            setup.reading.clone()
+        };
         let spec = Spec {
             method,
             url,
@@ -477,9 +522,11 @@ impl Session {
                 max_redirects: 0,
                 raise_for_status: false,
                 bare: true,
+                reading,
             },
             tls,
             decompress,
+            again,
         };
         let request = Job::create(slf, &setup.engine, &setup.pool, spec)?;
         if let Some(chunks) = chunks {
