@@ -120,7 +120,7 @@ class _Request:
         self.auth = call["auth"]
         self.params = call["params"] or {}
         self.data = _data(session, call)
-        self.headers = _merged_headers(session, call["headers"])
+        self.headers = session._prepare_headers(call["headers"])
         self.url = self._parse(str_or_url)
         self.skip_headers = _skipped(session, call["skip_auto_headers"])
         timeout = call["timeout"] if "timeout" in call else session._timeout_given
@@ -139,12 +139,8 @@ class _Request:
         self.again = False
 
     def _parse(self, str_or_url: Any) -> Any:
-        from yarl import URL
-
         try:
-            url = URL(str_or_url)
-            if self.session._base_url is not None and not url.absolute:
-                url = self.session._base_url.join(url)
+            url = self.session._build_url(str_or_url)
         except ValueError as error:
             raise _errors.make("invalid_url", url=str_or_url) from error
         if url.scheme not in ("http", "https", ""):
@@ -378,22 +374,6 @@ def _data(session: ClientSession, call: dict[str, Any]) -> Any:
     from aiohttp.payload import JsonPayload
 
     return JsonPayload(json, dumps=session._json_serialize)
-
-
-def _merged_headers(session: ClientSession, headers: Any) -> Any:
-    """Merge the call's headers over the session's, replacing whole names, keeping case and repeats."""
-    from multidict import CIMultiDict
-
-    merged = CIMultiDict(session._header_pairs)
-    added = set()
-    # aiohttp normalises a plain mapping or a list into a CIMultiDict first.
-    for name, value in CIMultiDict(headers).items() if headers else ():
-        if name in added:
-            merged.add(name, value)
-        else:
-            merged[name] = value
-            added.add(name)
-    return merged
 
 
 def _skipped(session: ClientSession, names: Any) -> frozenset[str]:

@@ -7,7 +7,7 @@ use super::awaitable::Awaitable;
 use super::connection::Connection;
 use super::ffi::GilCell;
 use super::response::BodyRead;
-use crate::http::error::Error;
+use crate::http::error::{Error, TimeoutKind};
 use pyo3::prelude::*;
 use std::sync::Arc;
 
@@ -188,7 +188,11 @@ impl Body {
 
     /// Whether the time for the whole request is over.
     pub(crate) fn is_expired(&self, py: Python<'_>) -> bool {
-        self.connection.is_expired(py)
+        let failed = matches!(
+            self.state.borrow(py).error,
+            Some(Error::Timeout(TimeoutKind::Total))
+        );
+        failed || self.connection.is_expired(py)
     }
 
     /// Bytes of the body before decompression; `None` for a body that is not compressed.

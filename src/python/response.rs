@@ -535,6 +535,17 @@ impl Response {
         self.status
     }
 
+    /// Libraries that check for an aiohttp response get a yes; a script without aiohttp never asks.
+    #[getter(__class__)]
+    fn class<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let modules = py.import("sys")?.getattr("modules")?;
+        match modules.get_item("aiohttp").and_then(|aiohttp| aiohttp.getattr("ClientResponse")) {
+            Ok(class) => Ok(class),
+            Err(_) => Ok(slf.get_type().into_any()),
+        }
+    }
+
     #[getter]
     fn ok(&self) -> bool {
         self.status < 400
