@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
@@ -46,6 +47,12 @@ class StreamReader:
         # What read() already gave is not given again.
         if response._body is not None:
             self._eof = True
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        # What takes an aiohttp stream (a body to upload, for one) finds out by isinstance().
+        aiohttp = sys.modules.get("aiohttp")
+        return getattr(aiohttp, "StreamReader", None) or type(self)
 
     def __repr__(self) -> str:
         size = f" {self._size} bytes" if self._size else ""

@@ -264,6 +264,8 @@ class ClientSession(SessionAttributes, _core.Session):
         """Whether every request has to take the Python path."""
         return bool(
             self._foreign_reason is not None
+            # A subclass that has its own _request wants every call to go through it.
+            or type(self)._request is not ClientSession._request
             or self._base_url is not None
             or self._skip_auto_headers
             or self._json_serialize is not json_module.dumps

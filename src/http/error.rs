@@ -138,6 +138,17 @@ impl Error {
         ))
     }
 
+    /// As [`line_too_long`](Self::line_too_long), for the reason phrase, which aiohttp quotes from another type.
+    #[cold]
+    pub(crate) fn reason_too_long(reason: &[u8], limit: usize) -> Self {
+        let mut start = reason.get(..100).unwrap_or(reason).to_vec();
+        start.extend_from_slice(b"...");
+        Self::bad_response(format!(
+            "Got more than {limit} bytes when reading: bytearray({}).",
+            quote(&start)
+        ))
+    }
+
     /// A parser error that shows the line it is about and points at the byte at `offset` of `line`.
     #[cold]
     pub(crate) fn at(description: &str, line: &[u8], offset: usize) -> Self {

@@ -420,20 +420,21 @@ impl Response {
         }
     }
 
-    fn media_type(&self) -> String {
+    /// The `Content-Type` header, in lower case.
+    fn content_type_header(&self) -> String {
         let value = codec::header(self.head(), "content-type").map(latin1);
-        // RFC 2045's default, which aiohttp gives for a missing header.
-        value.map_or_else(
-            || "application/octet-stream".to_owned(),
-            |value| {
-                value
-                    .split(';')
-                    .next()
-                    .unwrap_or_default()
-                    .trim()
-                    .to_ascii_lowercase()
-            },
-        )
+        value.unwrap_or_default().to_ascii_lowercase()
+    }
+
+    fn media_type(&self) -> String {
+        let header = self.content_type_header();
+        let value = header.split(';').next().unwrap_or_default().trim();
+        // RFC 2045's default, which aiohttp gives for a missing or nonsensical header.
+        if value.matches('/').count() == 1 {
+            value.to_owned()
+        } else {
+            "application/octet-stream".to_owned()
+        }
     }
 
     /// `molotov._response.attribute(self, name)`
@@ -441,6 +442,14 @@ impl Response {
         slf.py()
             .import("molotov._response")?
             .call_method1("attribute", (slf, name))
+    }
+}
+
+/// Text of a head as aiohttp decodes it: what is no UTF-8 survives as surrogates.
+fn text<'py>(py: Python<'py>, value: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    match std::str::from_utf8(value) {
+        Ok(text) => Ok(PyString::new(py, text).into_any()),
+        Err(_) => PyBytes::new(py, value).call_method1("decode", ("utf-8", "surrogateescape")),
     }
 }
 
@@ -472,8 +481,9 @@ fn is_json(media_type: &str) -> bool {
     let Some(subtype) = media_type.strip_prefix("application/") else {
         return false;
     };
-    subtype == "json"
-        || subtype.strip_suffix("+json").is_some_and(|name| {
+    // What follows does not matter to aiohttp: `application/json-seq` and parameters are fine.
+    subtype.starts_with("json")
+        || subtype.split_once("+json").is_some_and(|(name, _)| {
             !name.is_empty()
                 && name.bytes().all(|byte| {
                     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'+' | b'-')
@@ -557,8 +567,8 @@ impl Response {
     }
 
     #[getter]
-    fn reason(&self) -> String {
-        latin1(codec::reason(self.head()))
+    fn reason<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        text(py, codec::reason(self.head()))
     }
 
     #[getter]
@@ -593,14 +603,7 @@ impl Response {
         let made = multidict.getattr("CIMultiDict")?.call0()?;
         let add = made.getattr("add")?;
         for (name, value) in codec::headers(self.head()) {
-            // As aiohttp decodes them: what is no UTF-8 survives as surrogates.
-            let value = match std::str::from_utf8(value) {
-                Ok(text) => PyString::new(py, text).into_any(),
-                Err(_) => {
-                    PyBytes::new(py, value).call_method1("decode", ("utf-8", "surrogateescape"))?
-                }
-            };
-            add.call1((latin1(name), value))?;
+            add.call1((latin1(name), text(py, value)?))?;
         }
         let proxy = multidict.getattr("CIMultiDictProxy")?.call1((made,))?;
         self.state.borrow_mut(py).headers = Some(proxy.clone().unbind());
@@ -701,6 +704,12 @@ impl Response {
         self.state.borrow(py).closed
     }
 
+    /// Whether it was given up: by leaving `async with`, by `release()` or `close()`.
+    #[getter(_released)]
+    fn released(&self, py: Python<'_>) -> bool {
+        self.state.borrow(py).left
+    }
+
     /// What `read()` gave; `None` before.
     #[getter(_body)]
     fn private_body<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
@@ -757,7 +766,7 @@ impl Response {
         content_type: Option<&str>,
     ) -> PyResult<Bound<'py, PyAny>> {
         if let Some(expected) = content_type.filter(|expected| !expected.is_empty()) {
-            let found = slf.get().media_type();
+            let found = slf.get().content_type_header();
             let accepted = if expected == "application/json" {
                 is_json(&found)
             } else {
@@ -857,7 +866,7 @@ impl Response {
     }
 
     fn __repr__(&self) -> String {
-        let reason = self.reason();
+        let reason = latin1(codec::reason(self.head()));
         format!(
             "<ClientResponse({}) [{} {reason}]>",
             self.url.text, self.status

@@ -150,7 +150,7 @@ class Server:
 
 _CHANCE = (
     (re.compile(rb"[0-9a-f]{32}"), b"BOUNDARY"),
-    (re.compile(rb"^Python/[0-9.]+ (aiohttp|molotov)/\S+$"), b"AGENT"),
+    (re.compile(rb"Python/[0-9.]+ (aiohttp|molotov)/[^\s']+"), b"AGENT"),
 )
 
 
