@@ -14,8 +14,8 @@ from typing import Any
 from molotov._connector import Settings
 
 #: aiohttp's default timeouts in seconds.
-TOTAL = 300.0
-SOCK_CONNECT = 30.0
+TOTAL = 300
+SOCK_CONNECT = 30
 
 sentinel: Any = object()
 TIMES = ("total", "connect", "sock_connect", "sock_read")
@@ -25,8 +25,8 @@ FOREIGN: dict[str, tuple[Any, str]] = {
     "response_class": (None, "a response class"),
     "proxy": (None, "a proxy"),
 }
-#: How much of a response's head is too much, with aiohttp's defaults: bytes of the status line and of a header,
-#: and headers.
+#: How much of a response's head is too much, with aiohttp's defaults: bytes of the status line and of a
+#: header, and headers.
 LIMITS = {"max_line_size": 8190, "max_field_size": 8190, "max_headers": 128}
 
 
@@ -98,7 +98,7 @@ def read_connector(connector: Any) -> Settings:
 def accept_encoding() -> str:
     """Give the Accept-Encoding that aiohttp sends here: it names what the installed packages decode.
 
-    The native client decodes Brotli and Zstandard without any package; a server has to see the same request, though.
+    The native client decodes Brotli and Zstandard without any package, but servers have to see the same request.
     """
     found = ["gzip", "deflate"]
     if _installed("brotlicffi") or _installed("brotli"):

@@ -286,10 +286,15 @@ class StreamReader:
 
     def on_eof(self, callback: Callable[[], None]) -> None:
         """Call back when everything has arrived: at once if it has."""
-        if self._eof:
+        if self.is_eof():
             _call(callback)
-        else:
-            self._eof_callbacks.append(callback)
+            return
+        self._eof_callbacks.append(callback)
+        if not self.total_bytes:
+            from molotov._response import partly_read
+
+            # From now on read() has to come by here.
+            partly_read(self._response, self)
 
     def feed_data(self, data: bytes, size: int = 0) -> bool:
         """Append to what was read, as listeners do that put a body back."""

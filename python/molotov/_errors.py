@@ -343,7 +343,10 @@ def never_sent() -> tuple[type[BaseException], ...]:
     """Give the classes of failures before anything of a request was sent."""
     import aiohttp
 
-    return (aiohttp.ClientConnectorError, getattr(aiohttp, "ConnectionTimeoutError", aiohttp.ServerTimeoutError))
+    return (
+        aiohttp.ClientConnectorError,
+        getattr(aiohttp, "ConnectionTimeoutError", aiohttp.ServerTimeoutError),
+    )
 
 
 def make(kind: str, **details: Any) -> BaseException:

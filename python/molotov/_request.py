@@ -283,7 +283,7 @@ class _Request:
         from aiohttp.helpers import strip_auth_from_url
 
         self.url, url_auth = strip_auth_from_url(self.url)
-        if not self.url.raw_host:
+        if not _redirect.possible_host(self.url.raw_host):
             kind = "invalid_redirect" if self.history else "invalid_url"
             raise _errors.make(kind, url=self.url)
         auth = self._credentials(url_auth)
@@ -388,9 +388,7 @@ def _reading(session: ClientSession, call: dict[str, Any]) -> dict[str, Any]:
         reading["decompress"] = False
     if not call["read_until_eof"]:
         reading["until_eof"] = False
-    limits = tuple(
-        getattr(session, f"_{name}") if call[name] is None else call[name] for name in LIMITS
-    )
+    limits = tuple(getattr(session, f"_{name}") if call[name] is None else call[name] for name in LIMITS)
     if limits != tuple(LIMITS.values()):
         reading["limits"] = limits
     read_bufsize = call["read_bufsize"] or session._read_bufsize

@@ -1,7 +1,7 @@
 """A script's own trace_configs on the native path: aiohttp's Trace objects, told what the engine does.
 
-What happens inside aiohttp's connector (queues, connections, DNS) only its connector can tell: a session whose
-trace_configs listen to that is served by aiohttp itself. Called by `session` (which of the two) and `_request`.
+What happens inside aiohttp's connector (queues, connections, DNS) only its connector can tell: a session
+whose trace_configs listen to that is served by aiohttp itself. Called by `session` (to find out) and `_request`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
 //! The Brotli coding (RFC 7932), piece by piece. Called by `content_encoding`, which owns the bounds.
 
-use brotli_decompressor::{
-    BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc,
-};
+use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
 
 use super::content_encoding::{Decoded, Undecodable};
 

@@ -202,8 +202,7 @@ impl Decompressor {
                 "Response payload decodes to more than {max_bytes} bytes"
             )));
         }
-        if self.decoded > RATIO_FREE_BYTES
-            && self.decoded / max_ratio.max(1) > self.received.max(1)
+        if self.decoded > RATIO_FREE_BYTES && self.decoded / max_ratio.max(1) > self.received.max(1)
         {
             return Err(Error::payload(format!(
                 "Response payload decodes to more than {max_ratio} times its size"

@@ -87,6 +87,9 @@ pub enum Error {
     /// The server closed the connection before a complete response head.
     #[error("Server disconnected")]
     Disconnected,
+    /// The session was closed while the request waited for its answer.
+    #[error("Connector is closed.")]
+    Closed,
     /// The socket failed during the exchange.
     #[error("{0}")]
     Os(Arc<io::Error>),

@@ -33,7 +33,7 @@ enum Stage {
 pub(super) struct Inflate {
     gzip: bool,
     stage: Stage,
-    inflate: Decompress,
+    stream: Decompress,
     checksum: flate2::Crc,
     members: usize,
 }
@@ -51,7 +51,7 @@ impl Inflate {
         Self {
             gzip,
             stage: Stage::Header(Vec::new()),
-            inflate: Decompress::new(false),
+            stream: Decompress::new(false),
             checksum: flate2::Crc::new(),
             members: 0,
         }
@@ -91,7 +91,7 @@ impl Inflate {
                 Stage::Header(_) => {
                     // The low four bits of a zlib header are 8; a bare stream never starts so in practice.
                     let zlib = rest.first().is_some_and(|first| first & 0x0f == 8);
-                    self.inflate = Decompress::new(zlib);
+                    self.stream = Decompress::new(zlib);
                     self.stage = Stage::Data;
                 }
                 Stage::Data => {
@@ -136,7 +136,7 @@ impl Inflate {
         if self.members >= MAX_MEMBERS {
             return Err(Undecodable);
         }
-        self.inflate.reset(!self.gzip);
+        self.stream.reset(!self.gzip);
         self.checksum.reset();
         self.stage = if self.gzip {
             Stage::Header(Vec::new())
@@ -154,12 +154,12 @@ impl Inflate {
     ) -> Result<&'a [u8], Undecodable> {
         output.reserve(STEP_BYTES);
         let length_before = output.len();
-        let in_before = self.inflate.total_in();
+        let in_before = self.stream.total_in();
         let status = self
-            .inflate
+            .stream
             .decompress_vec(input, output, FlushDecompress::None)
             .map_err(|_| Undecodable)?;
-        let consumed = usize::try_from(self.inflate.total_in() - in_before).unwrap_or(usize::MAX);
+        let consumed = usize::try_from(self.stream.total_in() - in_before).unwrap_or(usize::MAX);
         let fresh = output.get(length_before..).unwrap_or_default();
         if self.gzip {
             self.checksum.update(fresh);

@@ -205,13 +205,9 @@ impl TlsTransport {
 
     /// Takes in what the socket has; whether any of it is more than TLS talking about itself.
     fn is_stale(&mut self) -> bool {
-        let arrived = self
-            .connection
-            .read_tls(&mut &*SockRef::from(&self.socket));
+        let arrived = self.connection.read_tls(&mut &*SockRef::from(&self.socket));
         match (arrived, self.connection.process_new_packets()) {
-            (Ok(1..), Ok(state)) => {
-                state.plaintext_bytes_to_read() > 0 || state.peer_has_closed()
-            }
+            (Ok(1..), Ok(state)) => state.plaintext_bytes_to_read() > 0 || state.peer_has_closed(),
             _ => true,
         }
     }

@@ -6,10 +6,10 @@
 
 use super::awaitable::{Awaitable, Outcome};
 use super::body::{Body, Content as BodyContent, HIGH_WATER_BYTES};
-use super::receiving::{Receiving, Reading};
 use super::event_loop::Engine;
 use super::ffi::GilCell;
 use super::pool::{Key, Pool};
+use super::receiving::{Reading, Receiving};
 use super::request::{Job, Method};
 use super::urls::UrlEntry;
 use crate::http::codec::{self, Framing, ResponseHead};
@@ -280,7 +280,10 @@ impl Connection {
     /// Whether the time for the present exchange is over.
     pub(crate) fn is_expired(&self, py: Python<'_>) -> bool {
         let state = self.state.borrow(py);
-        let total = state.flight.as_ref().and_then(|flight| flight.deadlines.total);
+        let total = state
+            .flight
+            .as_ref()
+            .and_then(|flight| flight.deadlines.total);
         total.is_some_and(|total| Instant::now() >= total)
     }
 
@@ -342,7 +345,7 @@ impl Connection {
             }
             None => {
                 if let Some(request) = flight.request.take() {
-                    Job::failed(request.bind(py), Error::Disconnected, false);
+                    Job::failed(request.bind(py), Error::Closed, false);
                 }
             }
         }

@@ -550,7 +550,10 @@ impl Response {
     fn class<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let modules = py.import("sys")?.getattr("modules")?;
-        match modules.get_item("aiohttp").and_then(|aiohttp| aiohttp.getattr("ClientResponse")) {
+        match modules
+            .get_item("aiohttp")
+            .and_then(|aiohttp| aiohttp.getattr("ClientResponse"))
+        {
             Ok(class) => Ok(class),
             Err(_) => Ok(slf.get_type().into_any()),
         }

@@ -185,7 +185,7 @@ def info(request_info: Any) -> dict[str, Any]:
 
 
 def headers(response: Any) -> list[tuple[str, str]]:
-    """Its headers. aiohttp spells the names it knows in its own way ("Etag"); ours are as the server sent them."""
+    """Its headers; aiohttp respells names that it knows ("Etag"), ours are as the server sent them."""
     return [(n.lower(), v) for n, v in response.headers.items() if n != "Date"]
 
 

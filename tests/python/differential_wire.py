@@ -1,4 +1,4 @@
-"""A server that answers with bytes a case wrote down, and keeps the bytes of the requests. Not a test itself."""
+"""A server that answers with given bytes and keeps the bytes of the requests. Not a test itself."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ def encoded(coding: str, body: bytes) -> bytes:
 
 
 class Wire:
-    """Gives the n-th request, over all connections, the n-th reply; closes after the last one unless told to keep."""
+    """Gives the n-th request, over all connections, the n-th reply; `CLOSE` closes instead.
+
+    Closes after the last reply, too, unless told to keep.
+    """
 
     def __init__(self, replies: tuple[bytes, ...], *, keep: bool) -> None:
         self._replies = list(replies)
@@ -63,6 +66,8 @@ class Wire:
             while True:
                 self.seen.append(await _request(reader))
                 reply = self._replies.pop(0) if self._replies else b""
+                if reply == b"CLOSE":
+                    break
                 writer.write(reply)
                 await writer.drain()
                 if not self._replies and not self._keep:
@@ -72,6 +77,17 @@ class Wire:
         finally:
             self._open.discard(writer)
             writer.close()
+
+    def say_now(self, data: bytes) -> None:
+        """Send this on every open connection, unasked; what fits the socket is there when this returns."""
+        for writer in self._open:
+            writer.write(data)
+
+    async def say(self, data: bytes) -> None:
+        """Send this on every open connection, unasked, and let the loop turn a few times."""
+        self.say_now(data)
+        for _ in range(10):
+            await asyncio.sleep(0)
 
     def named(self, value: Any) -> Any:
         """Replace this server's port, which is another for each client."""

@@ -1,4 +1,4 @@
-"""Answers to the byte: framing, status lines, headers, limits, compression; and the requests' bytes with them."""
+"""Answers to the byte: framing, status lines, headers, limits, compression; and what was sent for them."""
 
 from __future__ import annotations
 
