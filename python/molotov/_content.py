@@ -37,6 +37,7 @@ class StreamReader:
         self._size = 0
         self._cursor = 0  # bytes read since the body began
         self._chunk_ends: deque[int] = deque()
+        self._chunked = False
         self._eof = False
         self._eof_callbacks: list[Callable[[], None]] = []
         self._exception: BaseException | None = None
@@ -86,14 +87,17 @@ class StreamReader:
         return self._came(piece)
 
     def _came(self, piece: bytes) -> bool:
+        response = self._response
         if piece:
             if not self.total_bytes:
                 from molotov._response import partly_read
 
-                partly_read(self._response, self)
+                partly_read(response, self)
+                self._chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
             self._append(piece)
-            self._chunk_ends.extend(self._response._chunk_ends())
-        if not piece or self._response.closed:
+            if self._chunked:
+                self._chunk_ends.extend(response._chunk_ends())
+        if not piece or response.closed:
             self.feed_eof()
         return bool(piece)
 
@@ -176,7 +180,8 @@ class StreamReader:
 
     async def readany(self) -> bytes:
         """Read what has arrived, waiting for the first byte; b"" at the end."""
-        self._check()
+        if self._pieces:
+            self._check()
         while not self._pieces and await self._fill("readany"):
             pass
         return self._take(-1)

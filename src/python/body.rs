@@ -9,6 +9,7 @@ use super::ffi::GilCell;
 use super::response::BodyRead;
 use crate::http::error::{Error, TimeoutKind};
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 use std::sync::Arc;
 
 /// How much waits for a slow reader before the connection stops reading, unless `read_bufsize` says otherwise.
@@ -59,10 +60,10 @@ pub(crate) struct Body {
 }
 
 /// What a reader finds.
-pub(crate) enum Available {
+pub(crate) enum Available<T> {
     /// Everything that was still unread; `complete` when nothing follows.
     Data {
-        data: Vec<u8>,
+        data: T,
         complete: bool,
     },
     Failed(Error),
@@ -138,32 +139,54 @@ impl Body {
         }
     }
 
-    /// Takes what there is: everything up to the end when `whole`, else at least one byte or the end.
-    pub(crate) fn take(&self, py: Python<'_>, whole: bool) -> Available {
+    /// Takes everything up to the end.
+    pub(crate) fn take(&self, py: Python<'_>) -> Available<Vec<u8>> {
         let available = {
             let mut state = self.state.borrow_mut(py);
-            state.whole |= whole;
-            if state.complete || (!whole && !state.content.data.is_empty()) {
-                let data = std::mem::take(&mut state.content.data);
-                state.content.taken += data.len() as u64;
+            state.whole = true;
+            if state.complete {
+                Available::Data {
+                    data: std::mem::take(&mut state.content.data),
+                    complete: true,
+                }
+            } else {
+                state.missing()
+            }
+        };
+        self.catch_up(py, &available);
+        available
+    }
+
+    /// Takes the next piece: at least one byte, or nothing at the end.
+    pub(crate) fn take_piece<'py>(&self, py: Python<'py>) -> Available<Bound<'py, PyBytes>> {
+        let available = {
+            let mut state = self.state.borrow_mut(py);
+            if state.complete || !state.content.data.is_empty() {
+                let content = &mut state.content;
+                let data = PyBytes::new(py, &content.data);
+                content.taken += content.data.len() as u64;
+                // The buffer stays: the next piece needs one as large.
+                content.data.clear();
                 Available::Data {
                     data,
                     complete: state.complete,
                 }
-            } else if let Some(error) = &state.error {
-                Available::Failed(error.clone())
             } else {
-                Available::NotYet
+                state.missing()
             }
         };
-        // A reader that had fallen behind has caught up: the connection may read again.
+        self.catch_up(py, &available);
+        available
+    }
+
+    /// A reader that had fallen behind has caught up: the connection may read again.
+    fn catch_up<T>(&self, py: Python<'_>, available: &Available<T>) {
         if !matches!(
             available,
             Available::Failed(_) | Available::Data { complete: true, .. }
         ) {
             self.connection.resume(py);
         }
-        available
     }
 
     pub(crate) fn wait(&self, awaitable: &Bound<'_, Awaitable>) {
@@ -198,6 +221,15 @@ impl Body {
     /// Bytes of the body before decompression; `None` for a body that is not compressed.
     pub(crate) fn encoded_bytes(&self, py: Python<'_>) -> Option<u64> {
         self.state.borrow(py).content.encoded_bytes
+    }
+}
+
+impl State {
+    fn missing<T>(&self) -> Available<T> {
+        match &self.error {
+            Some(error) => Available::Failed(error.clone()),
+            None => Available::NotYet,
+        }
     }
 }
 

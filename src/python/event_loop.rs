@@ -80,8 +80,9 @@ pub(crate) struct Engine {
     refs: OnceLock<LoopRefs>,
 }
 
-/// One read of the socket: large enough that an ordinary response arrives whole.
-const SCRATCH_BYTES: usize = 64 * 1024;
+/// One read of the socket: large enough that an ordinary response arrives whole, and that a download does not
+/// wake its reader for every packet.
+const SCRATCH_BYTES: usize = 256 * 1024;
 
 impl Engine {
     pub(crate) fn new(handle: Handle, mailbox: Option<Mailbox>) -> Self {

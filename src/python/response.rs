@@ -121,22 +121,10 @@ impl BodyRead {
         };
         let result = match body {
             None => Response::finish(response, &self.then),
-            Some(body) => match body.take(py, !matches!(*self.then, Then::Chunk)) {
-                Available::NotYet => {
-                    body.wait(awaitable);
-                    return;
-                }
-                Available::Failed(error) => {
-                    // aiohttp's timer is told once; what the connection met stays with the body.
-                    let passing = matches!(error, Error::Timeout(TimeoutKind::Total));
-                    this.state.borrow_mut(py).stored = if passing {
-                        Stored::Released
-                    } else {
-                        Stored::Failed(error.clone())
-                    };
-                    Err(errors::of(py, error, &this.url, &this.method, None))
-                }
-                Available::Data { data, complete } if matches!(*self.then, Then::Chunk) => {
+            Some(body) if matches!(*self.then, Then::Chunk) => match body.take_piece(py) {
+                Available::NotYet => return body.wait(awaitable),
+                Available::Failed(error) => Err(this.broke(py, error)),
+                Available::Data { data, complete } => {
                     let mut state = this.state.borrow_mut(py);
                     state.consumed = true;
                     state.read = true;
@@ -146,8 +134,12 @@ impl BodyRead {
                         state.stored = Stored::Decoded(Vec::new());
                         state.closed = true;
                     }
-                    Ok(PyBytes::new(py, &data).into_any())
+                    Ok(data.into_any())
                 }
+            },
+            Some(body) => match body.take(py) {
+                Available::NotYet => return body.wait(awaitable),
+                Available::Failed(error) => Err(this.broke(py, error)),
                 Available::Data { data, .. } => {
                     {
                         let mut state = this.state.borrow_mut(py);
@@ -350,6 +342,18 @@ impl Response {
                 }
             }
         }
+    }
+
+    /// The exception for a body that broke on its way.
+    fn broke(&self, py: Python<'_>, error: Error) -> PyErr {
+        // aiohttp's timer is told once; what the connection met stays with the body.
+        let passing = matches!(error, Error::Timeout(TimeoutKind::Total));
+        self.state.borrow_mut(py).stored = if passing {
+            Stored::Released
+        } else {
+            Stored::Failed(error.clone())
+        };
+        errors::of(py, error, &self.url, &self.method, None)
     }
 
     fn has_left(&self, py: Python<'_>) -> bool {
