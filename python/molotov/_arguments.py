@@ -98,7 +98,7 @@ def read_connector(connector: Any) -> Settings:
 def accept_encoding() -> str:
     """Give the Accept-Encoding that aiohttp sends here: it names what the installed packages decode.
 
-    The native client decodes Brotli and Zstandard without any package, but servers have to see the same request.
+    The native client decodes Brotli and Zstandard without any package; servers still see the same request.
     """
     found = ["gzip", "deflate"]
     if _installed("brotlicffi") or _installed("brotli"):

@@ -275,7 +275,7 @@ class _Request:
 
             read_in_python(response)
         if "high_water" in self.reading:
-            response._read_bufsize = self.reading["high_water"] // 2
+            response.__dict__["_read_bufsize"] = self.reading["high_water"] // 2
         return response
 
     async def _prepare(self) -> Any:
@@ -420,10 +420,10 @@ def _version() -> Any:
 
 def _request_cookies(jar: Any, cookies: Any, url: Any) -> Any:
     """Filter one call's cookies by the session jar's rules."""
-    from aiohttp import client
+    from aiohttp import CookieJar, client
 
     # What a script asks for in so many words is not subject to a jar's bounds.
-    own = getattr(client, "_UnlimitedCookieJar", client.CookieJar)(
+    own = getattr(client, "_UnlimitedCookieJar", CookieJar)(
         unsafe=getattr(jar, "unsafe", getattr(jar, "_unsafe", False)),
         quote_cookie=getattr(jar, "quote_cookie", getattr(jar, "_quote_cookie", True)),
         treat_as_secure_origin=list(

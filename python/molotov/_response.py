@@ -311,8 +311,10 @@ def _read_by(response: Any, read: Callable[[], Any]) -> None:
     """Replace the native readers of the body by Python ones over this one."""
 
     async def body() -> bytes:
-        known = response._body
-        return await read() if known is None else known
+        known: bytes | None = response._body
+        if known is None:
+            known = await read()
+        return known
 
     async def text(encoding: str | None = None, errors: str = "strict") -> str:
         data = await body()

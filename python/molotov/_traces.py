@@ -1,7 +1,7 @@
 """A script's own trace_configs on the native path: aiohttp's Trace objects, told what the engine does.
 
 What happens inside aiohttp's connector (queues, connections, DNS) only its connector can tell: a session
-whose trace_configs listen to that is served by aiohttp itself. Called by `session` (to find out) and `_request`.
+whose trace_configs listen to that is served by aiohttp itself. Called by `session` and `_request`.
 """
 
 from __future__ import annotations
@@ -52,33 +52,33 @@ class Told:
         return bool(self._traces or self._pending)
 
     async def start(self, method: str, url: Any, headers: Any) -> None:
-        """The call begins. Only a trace that saw this sees the end."""
+        """Tell that the call begins. Only a trace that saw this sees the end."""
         while self._pending:
             trace = self._pending[0]
             await trace.send_request_start(method, url, headers)
             self._traces.append(self._pending.pop(0))
 
     async def redirected(self, method: str, url: Any, headers: Any, response: Any) -> None:
-        """A redirect is about to be followed."""
+        """Tell that a redirect is about to be followed."""
         for trace in self._traces:
             await trace.send_request_redirect(method, url, headers, response)
 
     async def ended(self, method: str, url: Any, headers: Any, response: Any) -> None:
-        """The last response is there."""
+        """Tell that the last response is there."""
         for trace in self._traces:
             await trace.send_request_end(method, url, headers, response)
 
     async def failed(self, method: str, url: Any, headers: Any, error: BaseException) -> None:
-        """The call ends with an error."""
+        """Tell that the call ends with an error."""
         for trace in self._traces:
             await trace.send_request_exception(method, url, headers, error)
 
     def prepare(self) -> None:
-        """Another request of this call is about to be sent."""
+        """Expect another request of this call to be sent."""
         self._headers_sent = False
 
     async def sent(self, request: Any, body: bytes | None = None) -> None:
-        """The head went out, and a body that was sent at once with it."""
+        """Tell that the head went out, and a body that was sent at once with it."""
         if self._headers_sent:
             return
         self._headers_sent = True

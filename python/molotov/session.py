@@ -249,9 +249,9 @@ class ClientSession(SessionAttributes, _core.Session):
 
             for trace in traces:
                 trace.freeze()
-            reason = _traces.reason(traces)
-            if reason is not None:
-                return reason
+            told = _traces.reason(traces)
+            if told is not None:
+                return told
         if tuple(self._version) != (1, 1):
             return f"HTTP/{self._version[0]}.{self._version[1]}"
         if self._trust_env:

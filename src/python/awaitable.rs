@@ -361,7 +361,7 @@ impl Awaitable {
         slf.get().state.borrow_mut(slf.py()).phase = Phase::Taken;
     }
 
-    fn __aenter__<'py>(slf: Bound<'py, Self>) -> Bound<'py, Self> {
+    fn __aenter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
         slf.get().state.borrow_mut(slf.py()).entered = true;
         slf
     }

@@ -292,13 +292,13 @@ impl Job {
         };
         let request = slf.clone().unbind();
         let runtime = engine.handle.clone();
+        // Gives the place in the pool back when the request is cancelled while it connects, or before.
+        let place = CountedPlace {
+            pool,
+            key,
+            kept: false,
+        };
         let task = runtime.spawn(async move {
-            // Gives the place in the pool back when the request is cancelled while it connects.
-            let place = CountedPlace {
-                pool: Arc::clone(&pool),
-                key,
-                kept: false,
-            };
             let opened = open_transport(&endpoint, &tls, &engine, sock_connect, limit).await;
             Python::attach(|py| Job::opened(request.bind(py), opened, engine, place));
         });

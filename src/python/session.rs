@@ -330,7 +330,7 @@ impl Session {
             .setup
             .set(setup)
             .map_err(|_| PyRuntimeError::new_err("the session is initialised already"))?;
-        slf.get()._set_headers(py, headers)
+        slf.get().set_headers(py, headers)
     }
 
     /// Whether every call goes to the Python half.
@@ -345,7 +345,8 @@ impl Session {
     }
 
     /// Replaces the headers that every request carries.
-    fn _set_headers(&self, py: Python<'_>, headers: Vec<(String, String)>) -> PyResult<()> {
+    #[pyo3(name = "_set_headers")]
+    fn set_headers(&self, py: Python<'_>, headers: Vec<(String, String)>) -> PyResult<()> {
         let accepted = &self.setup()?.accept_encoding;
         self.state.borrow_mut(py).defaults = Defaults::new(headers, &user_agent(py), accepted);
         Ok(())
