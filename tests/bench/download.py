@@ -2,9 +2,9 @@
 
     python tests/bench/download.py [--bytes N] [--rounds N]
 
-Each round is a process of its own, which reads the body in pieces and throws them away; the server is another.
-A loop of bare recv_into() calls shows what the kernel alone takes, which is the most of it: no client can be a
-multiple faster. Exit code 1 when ours grows by 20 MB or more.
+Each round is a process of its own, which reads the body in pieces and throws them away; so is the server.
+A loop of bare recv_into() calls shows what the kernel alone takes, which is most of it: no client can be
+several times as fast as another. Exit code 1 when ours grows by 20 MB or more.
 """
 
 from __future__ import annotations
