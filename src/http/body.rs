@@ -109,6 +109,30 @@ impl BodyDecoder {
         }
     }
 
+    /// As [`decode`](Self::decode) for a body whose content is all of the input up to its end: nothing is
+    /// appended, and `consumed` says how much of the input is content. `None` for a body in chunks.
+    pub fn pass(&mut self, input: &[u8]) -> Option<Progress> {
+        let (consumed, complete) = match self.state {
+            State::UntilClose => (input.len(), false),
+            State::Length(left) => {
+                let take = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
+                let left = left - take as u64;
+                self.state = if left == 0 {
+                    State::Complete
+                } else {
+                    State::Length(left)
+                };
+                (take, left == 0)
+            }
+            _ => return None,
+        };
+        Some(Progress {
+            consumed,
+            complete,
+            chunk_ended: false,
+        })
+    }
+
     /// Appends the content in `input` to `output`.
     ///
     /// # Errors

@@ -44,6 +44,8 @@ impl Content {
 
 #[derive(Default)]
 struct State {
+    /// A piece for the reader that waits for one, copied only once.
+    piece: Option<Py<PyBytes>>,
     content: Content,
     complete: bool,
     error: Option<Error>,
@@ -94,12 +96,32 @@ impl Body {
         } else if state.content.ends.len() >= MAX_WAITING_ENDS {
             0
         } else {
-            self.high_water.saturating_sub(state.content.data.len())
+            let piece = state
+                .piece
+                .as_ref()
+                .map_or(0, |piece| piece.as_bytes(py).len());
+            self.high_water
+                .saturating_sub(state.content.data.len() + piece)
         }
     }
 
     pub(crate) fn is_complete(&self, py: Python<'_>) -> bool {
         self.state.borrow(py).complete
+    }
+
+    /// Whether the next piece may go to a reader at once, without a stop in the buffer.
+    pub(crate) fn wants_piece(&self, py: Python<'_>) -> bool {
+        let state = self.state.borrow(py);
+        state.waiter.is_some()
+            && !state.whole
+            && state.piece.is_none()
+            && state.content.data.is_empty()
+    }
+
+    /// Makes this the next piece.
+    pub(crate) fn put(&self, py: Python<'_>, data: &[u8]) {
+        let piece = PyBytes::new(py, data).unbind();
+        self.state.borrow_mut(py).piece = Some(piece);
     }
 
     pub(crate) fn extend<R>(&self, py: Python<'_>, fill: impl FnOnce(&mut Content) -> R) -> R {
@@ -144,6 +166,11 @@ impl Body {
         let available = {
             let mut state = self.state.borrow_mut(py);
             state.whole = true;
+            if let Some(piece) = state.piece.take() {
+                // Its reader gave up before it came.
+                let data = [piece.as_bytes(py), &state.content.data].concat();
+                state.content.data = data;
+            }
             if state.complete {
                 Available::Data {
                     data: std::mem::take(&mut state.content.data),
@@ -161,7 +188,14 @@ impl Body {
     pub(crate) fn take_piece<'py>(&self, py: Python<'py>) -> Available<Bound<'py, PyBytes>> {
         let available = {
             let mut state = self.state.borrow_mut(py);
-            if state.complete || !state.content.data.is_empty() {
+            if let Some(piece) = state.piece.take() {
+                let data = piece.into_bound(py);
+                state.content.taken += data.as_bytes().len() as u64;
+                Available::Data {
+                    data,
+                    complete: state.complete && state.content.data.is_empty(),
+                }
+            } else if state.complete || !state.content.data.is_empty() {
                 let content = &mut state.content;
                 let data = PyBytes::new(py, &content.data);
                 content.taken += content.data.len() as u64;

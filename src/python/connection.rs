@@ -824,6 +824,12 @@ impl State {
         let Some(body) = receiving.body.upgrade() else {
             return Turn::Over(None);
         };
+        if body.wants_piece(py)
+            && let Some((length, unread)) = receiving.pass(data)
+        {
+            body.put(py, data.get(..length).unwrap_or_default());
+            return self.progress(body, Ok(unread));
+        }
         let room = body.room(py);
         let decoded = body.extend(py, |content| receiving.decode(data, content, room));
         self.progress(body, decoded)

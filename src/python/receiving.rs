@@ -122,6 +122,17 @@ impl Receiving {
         }
     }
 
+    /// Says how much of `data` is content as it is, and what follows as [`decode`](Self::decode) does; `None`
+    /// when it has to be decoded.
+    pub(crate) fn pass(&mut self, data: &[u8]) -> Option<(usize, Option<usize>)> {
+        if self.compressed.is_some() {
+            return None;
+        }
+        let progress = self.framing.pass(data)?;
+        let unread = progress.complete.then(|| data.len() - progress.consumed);
+        Some((progress.consumed, unread))
+    }
+
     /// The server has closed the connection.
     pub(crate) fn eof(&mut self) -> Result<(), Error> {
         self.framing.eof()?;

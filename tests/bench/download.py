@@ -144,9 +144,7 @@ def main() -> int:
                 )
                 growth = max(one["growth_bytes"] for one in rounds) / 1e6
                 wall = arguments.bytes / statistics.median(one["seconds"] for one in rounds) / 1e6
-                print(
-                    f"{way:13} {client:8} {rates[client]:7.0f} MB per CPU-s {wall:7.0f} MB/s  grew {growth:5.1f} MB"
-                )
+                print(f"{way:13} {client:8} {rates[client]:6.0f} MB/CPU-s {wall:6.0f} MB/s, +{growth:.1f} MB")
             print(f"{way:13} to aiohttp {rates['molotov'] / rates['aiohttp']:.2f}")
             verdict |= max(one["growth_bytes"] for one in took["molotov"]) >= MOST_GROWTH_BYTES
     finally:

@@ -80,7 +80,7 @@ async def cycles(session: ClientSession, urls: list[str], count: int) -> None:
 
 
 async def cancellations(session: ClientSession, url: str, count: int) -> None:
-    """Ask and give up: before it was started, while it connects, while it waits for an answer, while in the queue."""
+    """Ask and give up: before it is started, while it connects, while it waits for a place or an answer."""
     for start in range(0, count, AT_ONCE):
         tasks = [asyncio.ensure_future(session.get(url + "silent")) for _ in range(AT_ONCE)]
         for _ in range(start // AT_ONCE % 5):

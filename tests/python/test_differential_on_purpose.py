@@ -130,7 +130,7 @@ def test_a_file_is_sent_again_from_its_start(tmp_path: Path, reuse: bool) -> Non
 
 
 def test_a_sessions_credentials_stay_on_their_origin() -> None:
-    """A redirect to another origin must not carry them there; aiohttp's session sends them with every request."""
+    """A redirect to another origin must not carry them there; aiohttp's session sends them everywhere."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         auth = aiohttp.BasicAuth("joe", "secret")

@@ -280,7 +280,7 @@ async def post_json(session: Any, server: Server) -> Any:
 
 
 def digest(path: str, password: str = "secret", method: str = "GET", times: int = 1, **arguments: Any) -> Any:
-    """Ask for what needs digest credentials. The client's nonce is chance: only what comes of it is compared."""
+    """Ask for what needs digest credentials; the client's nonce is chance, what comes of it is compared."""
 
     async def script(session: Any, server: Server) -> Any:
         middleware = aiohttp.DigestAuthMiddleware("joe", password)
