@@ -15,9 +15,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 from certificates import Certificates
+from differential import attributes, differences
 from molotov.session import ClientSession
 from session_server import run
-from test_session_differential import attributes, differences
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
