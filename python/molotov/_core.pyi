@@ -4,6 +4,7 @@ from asyncio import AbstractEventLoop, Future
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from collections.abc import Awaitable as _Awaitable
 from contextvars import Context
+from http.cookies import SimpleCookie
 from types import FrameType, TracebackType
 from typing import Any, TypeVar, final
 
@@ -343,7 +344,7 @@ class Session:
 
 @final
 class ClientResponse:
-    """A response; attributes that are not here come from `molotov._response`."""
+    """A response."""
 
     @property
     def status(self) -> int: ...
@@ -394,8 +395,18 @@ class ClientResponse:
         value: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None: ...
-    def __getattr__(self, name: str) -> Any: ...
+    # Made by `molotov._response` when somebody asks.
+    connection: Any
+    content: Any
+    content_disposition: Any
+    content_length: int | None
+    cookies: SimpleCookie
+    get_encoding: Callable[[], str]
+    links: Any
     request: Any
+    start: Callable[[Any], Any]
+    url_obj: URL
+    wait_for_close: Callable[[], Any]
     _real_url: URL | None
     _history: tuple[Any, ...] | None
     @property
@@ -489,6 +500,8 @@ class SslConfig:
         *,
         verify: str = "system",
         ca_pem: bytes | None = None,
+        leaf_pem: bytes | None = None,
+        partial_chain: bool = False,
         fingerprint: bytes | None = None,
         check_hostname: bool = True,
         minimum_version: str | None = None,

@@ -53,10 +53,6 @@ pub(crate) struct LoopRefs {
 type TaskAddress = usize;
 
 #[derive(Default)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "independent facts about one turn of the loop"
-)]
 struct EngineState {
     in_select: bool,
     /// A worker's coroutine is being resumed right now.

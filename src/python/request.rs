@@ -93,6 +93,10 @@ pub(crate) struct Added {
 }
 
 /// What [`Job::create`] is made from.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts of one request"
+)]
 pub(crate) struct Spec {
     pub(crate) method: Method,
     pub(crate) url: Arc<UrlEntry>,

@@ -433,7 +433,11 @@ impl Session {
     /// most headers; without `until_eof` a body without a length is empty; `high_water` is how many bytes of the
     /// body may wait for its reader. `again` counts it as resent, and gives it a connection of its own.
     #[pyo3(signature = (method, url, headers, body=None, *, total=None, connect=None, sock_connect=None, sock_read=None, ssl=None, chunks=None, decompress=true, proxy=None, expect=false, limits=None, until_eof=true, high_water=None, again=false))]
-    #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
+    #[expect(
+        clippy::too_many_arguments,
+        clippy::fn_params_excessive_bools,
+        reason = "keyword-only in Python"
+    )]
     fn _exchange<'py>(
         slf: &Bound<'py, Self>,
         method: &str,
