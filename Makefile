@@ -82,7 +82,7 @@ test-python: $(VENVS)/main/.ready
 	@rm -rf $(WHEELS)/main
 	$(BIN)/maturin build -q --profile ci -i $(INTERPRETER) --out $(WHEELS)/main
 	$(BIN)/pip install -q --force-reinstall --no-deps $(WHEELS)/main/*.whl
-	$(BIN)/stubtest --allowlist tools/stubtest-allowlist.txt molotov._core
+	$(BIN)/stubtest molotov._core
 	$(BIN)/python $(PYTEST) $(PYTEST_ARGS)
 
 test-abi3: $(VENVS)/main/.ready

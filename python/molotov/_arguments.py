@@ -5,13 +5,16 @@ Pure translation: nothing here keeps state, and nothing imports aiohttp unless a
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+import sys
 from typing import Any
 
 from molotov._connector import Settings
 
 #: aiohttp's default timeouts in seconds.
-TOTAL = 300.0
-SOCK_CONNECT = 30.0
+TOTAL = 300
+SOCK_CONNECT = 30
 
 sentinel: Any = object()
 TIMES = ("total", "connect", "sock_connect", "sock_read")
@@ -19,14 +22,10 @@ TIMES = ("total", "connect", "sock_connect", "sock_read")
 FOREIGN: dict[str, tuple[Any, str]] = {
     "request_class": (None, "a request class"),
     "response_class": (None, "a response class"),
-    "middlewares": ((), "middlewares"),
-    "auto_decompress": (True, "auto_decompress=False"),
-    "json_serialize_bytes": (None, "json_serialize_bytes"),
-    "fallback_charset_resolver": (None, "a charset resolver"),
-    "max_line_size": (8190, "max_line_size"),
-    "max_field_size": (8190, "max_field_size"),
-    "max_headers": (128, "max_headers"),
 }
+#: How much of a response's head is too much, with aiohttp's defaults: bytes of the status line and of a
+#: header, and headers.
+LIMITS = {"max_line_size": 8190, "max_field_size": 8190, "max_headers": 128}
 
 
 def seconds(timeout: Any) -> tuple[float | None, float | None, float | None, float | None]:
@@ -41,7 +40,7 @@ def seconds(timeout: Any) -> tuple[float | None, float | None, float | None, flo
 
 
 #: Arguments without effect on the native session.
-HARMLESS = frozenset({"read_bufsize", "ws_response_class", "ssl_shutdown_timeout"})
+HARMLESS = frozenset({"ws_response_class", "ssl_shutdown_timeout"})
 
 
 class Times:
@@ -97,6 +96,27 @@ def native_connector(connector: Any, settings: Settings, tls: Any) -> Any:
     from molotov import _connector
 
     return _connector.native(connector, settings, tls)
+
+
+@functools.cache
+def accept_encoding() -> str:
+    """Give the Accept-Encoding that aiohttp sends here: it names what the installed packages decode.
+
+    The native client decodes Brotli and Zstandard without any package; servers still see the same request.
+    """
+    found = ["gzip", "deflate"]
+    if _installed("brotlicffi") or _installed("brotli"):
+        found.append("br")
+    if sys.version_info >= (3, 14) or _installed("backports.zstd"):
+        found.append("zstd")
+    return ", ".join(found)
+
+
+def _installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def encoded(auth: Any) -> str | None:

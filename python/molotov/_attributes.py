@@ -13,7 +13,7 @@ from typing import Any
 
 from molotov._arguments import TIMES, Times
 from molotov._connector import Settings
-from molotov._headers import live_headers
+from molotov._headers import live_headers, merged_headers
 
 __all__ = ["SessionAttributes"]
 
@@ -21,6 +21,7 @@ __all__ = ["SessionAttributes"]
 class SessionAttributes:
     """The read-only side of a session; ClientSession sets the fields."""
 
+    _base_url: Any
     _closed: bool
     _slow: bool
     _loop: asyncio.AbstractEventLoop
@@ -39,6 +40,13 @@ class SessionAttributes:
     _raise_for_status: Any
     _trust_env: bool
     _auto_decompress: bool
+    _json_serialize_bytes: Callable[[Any], bytes] | None
+    _resolve_charset: Callable[[Any, bytes], str] | None
+    _read_bufsize: int | None
+    _max_line_size: int
+    _max_field_size: int
+    _max_headers: int
+    _middlewares: Any
     _version: Any
     _skip_auto_headers: frozenset[str]
     _trace_configs: list[Any]
@@ -143,6 +151,17 @@ class SessionAttributes:
     def trace_configs(self) -> list[Any]:
         """The tracers."""
         return self._trace_configs
+
+    def _build_url(self, str_or_url: Any) -> Any:
+        """Give the yarl URL of a request: relative ones belong to the session's base URL."""
+        from yarl import URL
+
+        url = URL(str_or_url)
+        return self._base_url.join(url) if self._base_url and not url.absolute else url
+
+    def _prepare_headers(self, headers: Any) -> Any:
+        """Merge a request's headers over the session's, replacing whole names, keeping case and repeats."""
+        return merged_headers(self._header_pairs, headers)
 
     @property
     def requote_redirect_url(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,7 +12,6 @@ __all__ = ["outgoing"]
 
 #: Chunks a payload may write ahead of the socket.
 _AHEAD = 2
-_END = object()
 
 
 def outgoing(request: Any) -> tuple[bytes | None, AsyncIterator[bytes] | None]:
@@ -101,14 +101,20 @@ class _Writer:
     on_body_write = None
 
     def __init__(self) -> None:
-        self.queue: asyncio.Queue[Any] = asyncio.Queue(_AHEAD)
+        self._pieces: deque[bytes] = deque()
+        self._changed = asyncio.Event()
+        self._finished = False
 
     async def write(self, chunk: Any, **_: Any) -> None:
         """Take a chunk; waits while the server is behind."""
-        if chunk:
-            data = bytes(chunk)
-            self.output_size += len(data)
-            await self.queue.put(data)
+        if not chunk:
+            return
+        while len(self._pieces) >= _AHEAD:
+            await self._change()
+        data = bytes(chunk)
+        self.output_size += len(data)
+        self._pieces.append(data)
+        self._changed.set()
 
     async def write_eof(self, chunk: bytes = b"") -> None:
         """Take the last chunk."""
@@ -123,6 +129,24 @@ class _Writer:
     def enable_chunking(self) -> None:
         """Framing is the exchange's."""
 
+    def finish(self, _: Any = None) -> None:
+        """Tell the reader that nothing more comes."""
+        self._finished = True
+        self._changed.set()
+
+    async def next(self) -> bytes | None:
+        """Give the next chunk; None at the end."""
+        while not self._pieces:
+            if self._finished:
+                return None
+            await self._change()
+        self._changed.set()
+        return self._pieces.popleft()
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
 
 async def _written(request: Any) -> AsyncIterator[bytes]:
     """Let the payload write into a queue in a task of its own, and yield what arrives."""
@@ -131,26 +155,21 @@ async def _written(request: Any) -> AsyncIterator[bytes]:
     length = _declared_length(request)
 
     async def write() -> None:
-        try:
-            if hasattr(payload, "write_with_length"):
-                await payload.write_with_length(writer, length)
-            elif hasattr(payload, "write"):
-                await payload.write(writer)
-            else:  # aiohttp before 3.12 keeps async generators as they are
-                async for chunk in payload:
-                    await writer.write(chunk)
-        finally:
-            await writer.queue.put(_END)
+        if hasattr(payload, "write_with_length"):
+            await payload.write_with_length(writer, length)
+        elif hasattr(payload, "write"):
+            await payload.write(writer)
+        else:  # aiohttp before 3.12 keeps async generators as they are
+            async for chunk in payload:
+                await writer.write(chunk)
 
-    task = asyncio.get_running_loop().create_task(write())
+    task = request.molotov_writing = asyncio.get_running_loop().create_task(write())
+    task.add_done_callback(writer.finish)
     try:
-        while (chunk := await writer.queue.get()) is not _END:
+        while (chunk := await writer.next()) is not None:
             yield chunk
         await task
     finally:
         if not task.done():
             task.cancel()
-            # The writer's last act is to put the end mark: make room for it.
-            while not writer.queue.empty():
-                writer.queue.get_nowait()
             await asyncio.wait([task])

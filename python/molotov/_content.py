@@ -1,19 +1,30 @@
 """`response.content`: aiohttp's StreamReader over the native body.
 
-Chunks are pulled from the connection as they are asked for, so a slow reader holds the server
-back instead of filling memory. Made by `_response.content`, at most once per response.
+Pieces are pulled from the connection as they are asked for, so a slow reader holds the server back instead of
+filling memory. Made by `_response.content`, at most once per response.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+import logging
+import sys
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, TypeVar
 
 __all__ = ["StreamReader"]
 
-#: The longest line readline() accepts by default: twice aiohttp's read buffer.
-LINE_LIMIT = 2**17
+_T = TypeVar("_T")
+_OLD_BUFFER = 2**16
+
+
+def _default_buffer() -> int:
+    """Give aiohttp's own read_bufsize in bytes, which has changed between its versions."""
+    from aiohttp import helpers
+
+    size: int = getattr(helpers, "DEFAULT_CHUNK_SIZE", _OLD_BUFFER)
+    return size
 
 
 class StreamReader:
@@ -21,23 +32,42 @@ class StreamReader:
 
     def __init__(self, response: Any) -> None:
         self._response = response
-        self._buffer = bytearray()
+        self._pieces: deque[bytes] = deque()
+        self._offset = 0  # of the first piece, where reading goes on
+        self._size = 0
+        self._cursor = 0  # bytes read since the body began
+        self._chunk_ends: deque[int] = deque()
+        self._chunked = False
         self._eof = False
+        self._eof_callbacks: list[Callable[[], None]] = []
         self._exception: BaseException | None = None
         self._reading = False
+        self._low_water: int = response.__dict__.get("_read_bufsize") or _default_buffer()
+        self._high_water = 2 * self._low_water
         self.total_bytes = 0
+        # What read() already gave is not given again.
+        if response._body is not None:
+            self._eof = True
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        # What takes an aiohttp stream (a body to upload, for one) finds out by isinstance().
+        aiohttp = sys.modules.get("aiohttp")
+        return getattr(aiohttp, "StreamReader", None) or type(self)
 
     def __repr__(self) -> str:
-        state = " eof" if self._eof else ""
-        return f"<StreamReader {len(self._buffer)} bytes{state}>"
+        size = f" {self._size} bytes" if self._size else ""
+        end = " eof" if self._eof else ""
+        error = f" e={self._exception!r}" if self._exception else ""
+        return f"<StreamReader{size}{end}{error}>"
+
+    # How pieces come in
 
     async def _fill(self, caller: str) -> bool:
         """Wait for the next piece; False at the end of the body."""
-        if self._exception is not None:
-            raise self._exception
-        if not self.total_bytes and not self._eof:
-            # What read() already gave is not given again.
-            self._eof = self._response._body is not None
+        self._check()
+        if not self.total_bytes and self._response._body is not None:
+            self._eof = True
         if self._eof:
             return False
         if self._reading:
@@ -46,7 +76,7 @@ class StreamReader:
             )
         self._reading = True
         try:
-            chunk = await self._response._next_chunk()
+            piece = await self._response._next_chunk()
         except asyncio.CancelledError:
             raise
         except BaseException as error:
@@ -54,29 +84,84 @@ class StreamReader:
             raise
         finally:
             self._reading = False
-        if not chunk:
-            self._eof = True
-            return False
-        if not self.total_bytes:
-            from molotov._response import partly_read
+        return self._came(piece)
 
-            partly_read(self._response, self)
-        self.total_bytes += len(chunk)
-        self._buffer += chunk
-        return True
+    def _came(self, piece: bytes) -> bool:
+        response = self._response
+        if piece:
+            if not self.total_bytes:
+                from molotov._response import partly_read
 
-    def _take(self, size: int) -> bytes:
-        if size < 0 or size >= len(self._buffer):
-            data = bytes(self._buffer)
-            self._buffer.clear()
+                partly_read(response, self)
+                self._chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
+            self._append(piece)
+            if self._chunked:
+                self._chunk_ends.extend(response._chunk_ends())
+        if not piece or response.closed:
+            self.feed_eof()
+        return bool(piece)
+
+    def _append(self, piece: bytes) -> None:
+        self.total_bytes += len(piece)
+        self._size += len(piece)
+        self._pieces.append(piece)
+
+    def _take_arrived(self) -> None:
+        """Take in what has come already, without waiting."""
+        if self._reading or self._eof or self._exception is not None or self._pieces:
+            return
+        waiting = self._response._next_chunk()
+        try:
+            waiting.send(None)
+        except StopIteration as arrived:
+            self._came(arrived.value)
+        except BaseException as error:
+            self._exception = error
         else:
-            data = bytes(self._buffer[:size])
-            del self._buffer[:size]
-        return data
+            waiting.close()
+
+    # How they go out
 
     def _check(self) -> None:
+        if self._exception is None and self._response._expired():
+            self._exception = asyncio.TimeoutError()
+            self._response.close()
         if self._exception is not None:
             raise self._exception
+
+    def _take_piece(self, size: int = -1) -> bytes:
+        """Take (up to `size` bytes of) the first piece."""
+        first, offset = self._pieces[0], self._offset
+        if 0 <= size < len(first) - offset:
+            data = first[offset : offset + size]
+            self._offset += size
+        else:
+            data = first[offset:] if offset else first
+            self._pieces.popleft()
+            self._offset = 0
+        self._size -= len(data)
+        self._cursor += len(data)
+        ends = self._chunk_ends
+        while ends and ends[0] < self._cursor:
+            ends.popleft()
+        return data
+
+    def _take(self, size: int) -> bytes:
+        """Take up to `size` bytes of what is here, or all of it."""
+        if not self._pieces:
+            return b""
+        if size < 0:
+            size = self._size
+        data = self._take_piece(size)
+        if len(data) == size or not self._pieces:
+            return data
+        taken = [data]
+        size -= len(data)
+        while size and self._pieces:
+            data = self._take_piece(size)
+            taken.append(data)
+            size -= len(data)
+        return b"".join(taken)
 
     async def read(self, n: int = -1) -> bytes:
         """Read up to n bytes as soon as there are some; everything that is left when n is negative."""
@@ -84,30 +169,36 @@ class StreamReader:
         if n == 0:
             return b""
         if n < 0:
-            while await self._fill("read"):
-                pass
-            return self._take(-1)
-        while not self._buffer:
-            if not await self._fill("read"):
-                break
+            taken = []
+            while data := await self.readany():
+                taken.append(data)
+            return taken[0] if len(taken) == 1 else b"".join(taken)
+        self.set_read_chunk_size(n)
+        while not self._pieces and await self._fill("read"):
+            pass
         return self._take(n)
 
     async def readany(self) -> bytes:
         """Read what has arrived, waiting for the first byte; b"" at the end."""
-        self._check()
-        while not self._buffer:
-            if not await self._fill("readany"):
-                break
+        if self._pieces:
+            self._check()
+        while not self._pieces and await self._fill("readany"):
+            pass
         return self._take(-1)
 
     async def readexactly(self, n: int) -> bytes:
         """Read n bytes; asyncio.IncompleteReadError when the body ends before."""
         self._check()
-        while len(self._buffer) < n:
-            if not await self._fill("readexactly"):
-                partial = self._take(-1)
+        taken: list[bytes] = []
+        left = n
+        while left > 0:
+            data = await self.read(left)
+            if not data:
+                partial = b"".join(taken)
                 raise asyncio.IncompleteReadError(partial, n)
-        return self._take(n)
+            taken.append(data)
+            left -= len(data)
+        return b"".join(taken)
 
     async def readline(self, *, max_line_length: int | None = None) -> bytes:
         """Read up to and with the next newline; ValueError (LineTooLong) beyond the limit."""
@@ -118,46 +209,71 @@ class StreamReader:
         if not separator:
             raise ValueError("Separator should be at least one-byte string")
         self._check()
-        limit = max_size or LINE_LIMIT
-        searched = 0
+        limit = max_size or self._high_water
+        line = b""
         while True:
-            found = self._buffer.find(separator, searched)
-            size = found + len(separator) if found >= 0 else len(self._buffer)
-            if size > limit:
-                raise _too_long(bytes(self._buffer[:100]), limit)
-            if found >= 0:
-                return self._take(size)
-            searched = max(0, len(self._buffer) - len(separator) + 1)
+            while self._pieces:
+                size = self._end_in_piece(separator, line)
+                line += self._take_piece(size)
+                if len(line) > limit:
+                    raise _too_long(line[:100], limit)
+                if size >= 0:
+                    return line
             if not await self._fill("readuntil"):
-                return self._take(-1)
+                return line
+
+    def _end_in_piece(self, separator: bytes, line: bytes) -> int:
+        """Tell how much of the first piece belongs to a line that began with `line`; -1: all, and more."""
+        first, offset = self._pieces[0], self._offset
+        overlap = len(separator) - 1
+        if line and overlap:
+            # It may have begun in the piece before.
+            tail = line[-overlap:]
+            at = (tail + first[offset : offset + overlap]).find(separator)
+            if at >= 0:
+                return at + len(separator) - len(tail)
+        at = first.find(separator, offset)
+        return -1 if at < 0 else at - offset + len(separator)
 
     async def readchunk(self) -> tuple[bytes, bool]:
         """Read a piece and whether a chunk of the wire ends with it; (b"", False) at the end."""
-        data = await self.readany()
-        return data, bool(data) and self._chunked()
-
-    def _chunked(self) -> bool:
-        encoding: str = self._response.headers.get("Transfer-Encoding", "")
-        return "chunked" in encoding.lower()
+        while True:
+            self._check()
+            while self._chunk_ends and self._chunk_ends[0] <= self.total_bytes:
+                end = self._chunk_ends.popleft()
+                if end == self._cursor:
+                    return b"", True
+                if end > self._cursor:
+                    return self._take(end - self._cursor), True
+            if self._pieces:
+                return self._take_piece(), False
+            if not await self._fill("readchunk"):
+                return b"", False
 
     def read_nowait(self, n: int = -1) -> bytes:
         """Take up to n bytes of what has arrived, without waiting."""
         self._check()
         if self._reading:
             raise RuntimeError("Called while some coroutine is waiting for incoming data.")
+        self._take_arrived()
+        self._check()
         return self._take(n)
+
+    # What is known of the stream
 
     def at_eof(self) -> bool:
         """Whether everything was read."""
-        return self._eof and not self._buffer
+        if not self._eof and self._response.closed:
+            self._take_arrived()
+        return self._eof and not self._pieces
 
     def is_eof(self) -> bool:
         """Whether the body has arrived wholly."""
-        return self._eof
+        return self._eof or (self._exception is None and self._response.closed)
 
     async def wait_eof(self) -> None:
         """Wait until the body has arrived wholly."""
-        while await self._fill("wait_eof"):
+        while not self._eof and await self._fill("wait_eof"):
             pass
 
     def exception(self) -> BaseException | None:
@@ -166,65 +282,105 @@ class StreamReader:
 
     def set_exception(self, exc: BaseException, exc_cause: Any = None) -> None:
         """End the stream with an error."""
+        if not self.total_bytes:
+            from molotov._response import partly_read
+
+            partly_read(self._response, self)
         self._exception = exc
+        self._eof_callbacks.clear()
+
+    def on_eof(self, callback: Callable[[], None]) -> None:
+        """Call back when everything has arrived: at once if it has."""
+        if self.is_eof():
+            _call(callback)
+            return
+        self._eof_callbacks.append(callback)
+        if not self.total_bytes:
+            from molotov._response import partly_read
+
+            # From now on read() has to come by here.
+            partly_read(self._response, self)
 
     def feed_data(self, data: bytes, size: int = 0) -> bool:
         """Append to what was read, as listeners do that put a body back."""
-        self._buffer += data
+        if data:
+            self._append(bytes(data))
         return False
 
     def feed_eof(self) -> None:
         """End the stream after what was fed."""
         self._eof = True
+        callbacks, self._eof_callbacks = self._eof_callbacks, []
+        for callback in callbacks:
+            _call(callback)
 
     def unread_data(self, data: bytes) -> None:
         """Put data back in front."""
-        self._buffer[:0] = data
+        if not data:
+            return
+        if self._offset:
+            self._pieces[0] = self._pieces[0][self._offset :]
+            self._offset = 0
+        self._pieces.appendleft(data)
+        self._size += len(data)
+        self._cursor -= len(data)
 
     def get_read_buffer_limits(self) -> tuple[int, int]:
-        """Tell the low and high marks in bytes."""
-        return (2**16, 2**17)
+        """Tell the low and high marks in bytes, as aiohttp has them."""
+        return (self._low_water, self._high_water)
 
     def set_read_chunk_size(self, n: int) -> None:
-        """Accept aiohttp's hint; pieces are pulled, so there is nothing to size."""
-
-    def on_eof(self, callback: Callable[[], None]) -> None:
-        """Call back at once when everything has arrived."""
-        if self._eof:
-            callback()
+        """Raise the marks to a consumer's piece size."""
+        if n > self._low_water:
+            self._low_water, self._high_water = n, 2 * n
 
     @property
     def total_raw_bytes(self) -> int:
-        """Bytes read so far."""
-        return self.total_bytes
+        """Bytes that have come so far, before decompression."""
+        encoded: int | None = self._response._encoded_bytes()
+        return self.total_bytes if encoded is None else encoded
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return _until_empty(self.readline)
+    def __aiter__(self) -> _Pieces[bytes]:
+        return _Pieces(self.readline, b"")
 
-    def iter_chunked(self, n: int) -> AsyncIterator[bytes]:
+    def iter_chunked(self, n: int) -> _Pieces[bytes]:
         """Iterate over pieces of at most n bytes."""
-        return _until_empty(lambda: self.read(n))
+        self.set_read_chunk_size(n)
+        return _Pieces(lambda: self.read(n), b"")
 
-    def iter_any(self) -> AsyncIterator[bytes]:
+    def iter_any(self) -> _Pieces[bytes]:
         """Iterate over the pieces as they arrive."""
-        return _until_empty(self.readany)
+        return _Pieces(self.readany, b"")
 
-    def iter_chunks(self) -> AsyncIterator[tuple[bytes, bool]]:
+    def iter_chunks(self) -> _Pieces[tuple[bytes, bool]]:
         """Iterate over (piece, whether a chunk of the wire ends with it)."""
-        return _chunks(self)
+        return _Pieces(self.readchunk, (b"", False))
 
 
-async def _until_empty(read: Callable[[], Awaitable[bytes]]) -> AsyncIterator[bytes]:
-    while data := await read():
-        yield data
+class _Pieces(Generic[_T]):
+    """Iterates over what `read` gives, up to `end`."""
+
+    __slots__ = ("_end", "_read")
+
+    def __init__(self, read: Callable[[], Awaitable[_T]], end: _T) -> None:
+        self._read = read
+        self._end = end
+
+    def __aiter__(self) -> _Pieces[_T]:
+        return self
+
+    async def __anext__(self) -> _T:
+        piece = await self._read()
+        if piece == self._end:
+            raise StopAsyncIteration
+        return piece
 
 
-async def _chunks(stream: StreamReader) -> AsyncIterator[tuple[bytes, bool]]:
-    while True:
-        data, ended = await stream.readchunk()
-        if not data and not ended:
-            return
-        yield data, ended
+def _call(callback: Callable[[], None]) -> None:
+    try:
+        callback()
+    except Exception:
+        logging.getLogger("aiohttp.internal").exception("Exception in eof callback")
 
 
 def _too_long(line: bytes, limit: int) -> BaseException:

@@ -41,7 +41,7 @@ def view(native: Any, loop: Any) -> Any:
 
 
 def _view_class() -> type:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from http.cookies import Morsel, SimpleCookie
 
     from aiohttp.abc import AbstractCookieJar
@@ -107,7 +107,7 @@ def _view_class() -> type:
 
         def update_cookies(self, cookies: Any, response_url: URL = nowhere) -> None:
             """Take cookies: a mapping, pairs or a SimpleCookie, as if `response_url` had set them."""
-            items = cookies.items() if hasattr(cookies, "items") else cookies
+            items = cookies.items() if isinstance(cookies, Mapping) else cookies
             for name, value in items:
                 if not isinstance(value, Morsel):
                     holder = SimpleCookie()

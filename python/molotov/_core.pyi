@@ -4,6 +4,7 @@ from asyncio import AbstractEventLoop, Future
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from collections.abc import Awaitable as _Awaitable
 from contextvars import Context
+from http.cookies import SimpleCookie
 from os import PathLike
 from types import FrameType, TracebackType
 from typing import Any, TypeVar, final
@@ -305,6 +306,7 @@ class Awaitable:
     def result(self) -> None: ...
     def exception(self) -> BaseException | None: ...
     def cancel(self, msg: object = None) -> bool: ...
+    def _uploading(self) -> bool: ...
     def _feed(self, data: bytes) -> bool: ...
     def _fed(self) -> None: ...
     def _drain(self) -> Awaitable: ...
@@ -350,6 +352,8 @@ class Session:
         sock_read: float | None = None,
         jar: CookieJar | None = None,
         raise_for_status: bool = False,
+        decode_limits: tuple[int, int] | None = None,
+        accept_encoding: str = "gzip, deflate",
         recorder: Recorder | None = None,
         state: RunState | None = None,
     ) -> None: ...
@@ -378,6 +382,10 @@ class Session:
         decompress: bool = True,
         proxy: tuple[str, list[tuple[str, str]]] | None = None,
         expect: bool = False,
+        limits: tuple[int, int, int] | None = None,
+        until_eof: bool = True,
+        high_water: int | None = None,
+        again: bool = False,
     ) -> _Awaitable[ClientResponse]: ...
     def _set_headers(self, headers: list[tuple[str, str]]) -> None: ...
     def _close_native(self, connections: bool) -> None: ...
@@ -385,7 +393,7 @@ class Session:
 
 @final
 class ClientResponse:
-    """A response; attributes that are not here come from `molotov._response`."""
+    """A response."""
 
     @property
     def status(self) -> int: ...
@@ -436,13 +444,26 @@ class ClientResponse:
         value: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None: ...
-    def __getattr__(self, name: str) -> Any: ...
+    # Made by `molotov._response` when somebody asks.
+    connection: Any
+    content: Any
+    content_disposition: Any
+    content_length: int | None
+    cookies: SimpleCookie
+    get_encoding: Callable[[], str]
+    links: Any
     request: Any
+    start: Callable[[Any], Any]
+    url_obj: URL
+    wait_for_close: Callable[[], Any]
     _real_url: URL | None
     _history: tuple[Any, ...] | None
     @property
     def _body(self) -> bytes | None: ...
     def _next_chunk(self) -> _Awaitable[bytes]: ...
+    def _chunk_ends(self) -> list[int]: ...
+    def _encoded_bytes(self) -> int | None: ...
+    def _expired(self) -> bool: ...
 
 @final
 class ClientWebSocketResponse:
@@ -528,6 +549,8 @@ class SslConfig:
         *,
         verify: str = "system",
         ca_pem: bytes | None = None,
+        leaf_pem: bytes | None = None,
+        partial_chain: bool = False,
         fingerprint: bytes | None = None,
         check_hostname: bool = True,
         minimum_version: str | None = None,

@@ -240,6 +240,12 @@ def _os_error(details: dict[str, Any]) -> BaseException:
     return made
 
 
+def _raw_os_error(details: dict[str, Any]) -> BaseException:
+    import aiohttp
+
+    return aiohttp.ClientOSError(*details["arguments"])
+
+
 def _bad_response(details: dict[str, Any]) -> BaseException:
     import aiohttp
     from aiohttp.http_exceptions import BadHttpMessage
@@ -356,6 +362,7 @@ _MAKERS: dict[str, Callable[[dict[str, Any]], BaseException]] = {
     "timeout_sock_read": _timeout_sock_read,
     "disconnected": _disconnected,
     "os_error": _os_error,
+    "raw_os_error": _raw_os_error,
     "bad_response": _bad_response,
     "payload": _payload,
     "invalid_url": _invalid_url,
@@ -367,6 +374,23 @@ _MAKERS: dict[str, Callable[[dict[str, Any]], BaseException]] = {
     "status": _status,
     "too_many_redirects": _too_many_redirects,
 }
+
+
+def client_error() -> type[BaseException]:
+    """Give aiohttp.ClientError."""
+    from aiohttp import ClientError
+
+    return ClientError
+
+
+def never_sent() -> tuple[type[BaseException], ...]:
+    """Give the classes of failures before anything of a request was sent."""
+    import aiohttp
+
+    return (
+        aiohttp.ClientConnectorError,
+        getattr(aiohttp, "ConnectionTimeoutError", aiohttp.ServerTimeoutError),
+    )
 
 
 def make(kind: str, **details: Any) -> BaseException:

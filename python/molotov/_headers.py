@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-__all__ = ["live_headers", "pairs", "plain"]
+__all__ = ["live_headers", "merged_headers", "pairs", "plain"]
 
 _MUTATORS = (
     "__setitem__",
@@ -30,6 +30,22 @@ def pairs(headers: Any) -> list[tuple[str, Any]]:
         return []
     items: Iterable[Any] = headers.items() if hasattr(headers, "items") else headers
     return [(str(name), value) for name, value in items]
+
+
+def merged_headers(session_headers: list[tuple[str, Any]], headers: Any) -> Any:
+    """Merge a request's headers over its session's, replacing whole names, keeping case and repeats."""
+    from multidict import CIMultiDict
+
+    merged = CIMultiDict(session_headers)
+    added = set()
+    # aiohttp normalises a plain mapping or a list into a CIMultiDict first.
+    for name, value in CIMultiDict(headers).items() if headers else ():
+        if name in added:
+            merged.add(name, value)
+        else:
+            merged[name] = value
+            added.add(name)
+    return merged
 
 
 #: Session headers that frame the message or merge with others: aiohttp's rules, in Python.

@@ -6,7 +6,7 @@ from typing import Any
 
 from molotov import _errors
 
-__all__ = ["STATUSES", "follow", "next_url"]
+__all__ = ["STATUSES", "follow", "next_url", "possible_host"]
 
 STATUSES = frozenset({301, 302, 303, 307, 308})
 _C0_OR_SPACE = "".join(map(chr, range(0x21)))
@@ -102,7 +102,15 @@ def resolve(current: Any, location: str, *, requote: bool) -> Any:
         target.origin()
     except ValueError as error:
         raise _errors.make("invalid_redirect", url=target, message="Invalid redirect URL origin") from error
+    if not possible_host(target.raw_host):
+        raise _errors.make("invalid_redirect", url=target, message="Invalid redirect URL origin")
     return target
+
+
+def possible_host(host: str | None) -> bool:
+    """Whether a name of these lengths can exist (RFC 1035, 2.3.4); aiohttp leaves that to a codec."""
+    name = (host or "").removesuffix(".")
+    return len(name) <= 253 and all(0 < len(label) <= 63 for label in name.split("."))
 
 
 def _lacks_authority(location: str, scheme: str) -> bool:

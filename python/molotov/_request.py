@@ -7,10 +7,13 @@ redirects, cookies, credentials, events and timeouts are here; one exchange on t
 
 from __future__ import annotations
 
+import asyncio
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from molotov import _body, _errors, _proxy, _redirect, _ssl, _tracing
-from molotov._arguments import seconds
+from molotov._arguments import LIMITS, seconds
+from molotov._traces import Told
 
 if TYPE_CHECKING:
     from molotov.session import ClientSession
@@ -19,11 +22,7 @@ __all__ = ["perform"]
 
 #: Arguments of a single request that only aiohttp itself can honour, with the reason that is logged.
 _FOREIGN = {
-    "middlewares": "middlewares",
     "upload_tracker": "an upload tracker",
-    "max_line_size": "max_line_size",
-    "max_field_size": "max_field_size",
-    "max_headers": "max_headers",
 }
 _DEFAULTS: dict[str, Any] = {
     "allow_redirects": True,
@@ -39,8 +38,14 @@ async def perform(session: ClientSession, method: str, str_or_url: Any, call: di
 
     Raises what aiohttp raises. `timeout` is missing from `call` when the session's applies.
     """
+    tracker = call["upload_tracker"]
     if session.closed:
+        if tracker is not None:
+            tracker._bind()
+            tracker._finalize()
         raise RuntimeError("Session is closed")
+    if call["chunked"] is not None and not isinstance(call["chunked"], bool):
+        warnings.warn("Chunk size is deprecated #1615", DeprecationWarning, stacklevel=4)
     reason = session._foreign_reason
     if reason is not None:
         return await _by_aiohttp(session, "this session is", reason, method, str_or_url, call)
@@ -62,10 +67,6 @@ def _foreign(session: ClientSession, method: str, url: Any, call: dict[str, Any]
     for name, reason in _FOREIGN.items():
         if call[name]:
             return reason
-    if call["auto_decompress"] is False:
-        return "auto_decompress=False"
-    if not call["read_until_eof"]:
-        return "read_until_eof=False"
     if method.upper() == "CONNECT":
         return "the CONNECT method"
     if str(url).lower().startswith(("tcp:", "unix:")):
@@ -126,7 +127,7 @@ class _Request:
         self.auth = call["auth"]
         self.params = call["params"] or {}
         self.data = _data(session, call)
-        self.headers = _merged_headers(session, call["headers"])
+        self.headers = session._prepare_headers(call["headers"])
         self.url = self._parse(str_or_url)
         self.skip_headers = _skipped(session, call["skip_auto_headers"])
         self.proxy = session._default_proxy if call["proxy"] is None else call["proxy"]
@@ -134,7 +135,7 @@ class _Request:
         self.proxy_headers = None
         if self.proxy is not None:
             self.proxy = _proxy.parse(self.proxy)
-            self.proxy_headers = _merged_headers(session, call["proxy_headers"])
+            self.proxy_headers = session._prepare_headers(call["proxy_headers"])
         timeout = call["timeout"] if "timeout" in call else session._timeout_given
         if type(timeout).__name__ == "_SENTINEL":
             timeout = session._timeout_given
@@ -143,14 +144,16 @@ class _Request:
         self.history: list[Any] = []
         self.first_origin: Any = None
         self.request: Any = None
+        configs = [trace for trace in session._trace_configs if trace is not session._tracer]
+        self.told = Told(session, configs, call["trace_request_ctx"])
+        middlewares = call["middlewares"]
+        self.middlewares = session._middlewares if middlewares is None else middlewares
+        self.reading = _reading(session, call)
+        self.again = False
 
     def _parse(self, str_or_url: Any) -> Any:
-        from yarl import URL
-
         try:
-            url = URL(str_or_url)
-            if self.session._base_url is not None and not url.absolute:
-                url = self.session._base_url.join(url)
+            url = self.session._build_url(str_or_url)
         except ValueError as error:
             raise _errors.make("invalid_url", url=str_or_url) from error
         if url.scheme not in ("http", "https", "ws", "wss", ""):
@@ -159,16 +162,20 @@ class _Request:
 
     async def run(self) -> Any:
         """Go through the hops; give the last response with its history."""
-        tracer = self.session._tracer
+        tracer, told = self.session._tracer, self.told
         began = None
-        if tracer is not None:
-            began = tracer.request_started(self.method, self.url.update_query(self.params))
         response = None
         try:
+            if told:
+                await told.start(self.method, self.full_url(), self.headers)
+            if tracer is not None:
+                began = tracer.request_started(self.method, self.full_url())
             while True:
-                response = await self._hop(tracer)
+                response = await self._hop()
                 if not (self.call["allow_redirects"] and response.status in _redirect.STATUSES):
                     break
+                if told:
+                    await told.redirected(self.method, self.full_url(), self.headers, response)
                 if not await _redirect.follow(self, response):
                     break
             await _close_body(self.request)
@@ -176,17 +183,68 @@ class _Request:
             response._history = tuple(self.history)
             if tracer is not None:
                 await tracer.request_ended(began, response, self.request)
+            if told:
+                await told.ended(self.method, self.full_url(), self.headers, response)
             return response
-        except BaseException:
+        except BaseException as error:
             if response is not None:
                 response.close()
             if self.request is not None:
+                await _stop_writing(self.request)
                 await _close_body(self.request)
+            if told:
+                await told.failed(self.method, self.full_url(), self.headers, error)
             raise
 
-    async def _hop(self, tracer: Any) -> Any:
-        """Prepare, announce and send one request; store the cookies of its answer."""
-        request = self.request = self._prepare()
+    def full_url(self) -> Any:
+        """Give the present hop's URL with the call's params, as traces are told it."""
+        return self.url.update_query(self.params)
+
+    async def _hop(self) -> Any:
+        """Prepare and send one request, through the middlewares; store the cookies of its answer."""
+        request = self.request = await self._prepare()
+        send: Any = self._send
+        if self.middlewares:
+            from aiohttp.client_middlewares import build_client_middlewares
+
+            send = build_client_middlewares(send, self.middlewares)
+        try:
+            response = await self._sent(send, request)
+        except OSError as error:
+            if not self.middlewares or isinstance(error, _errors.client_error()):
+                raise
+            if error.errno is None and isinstance(error, TimeoutError):
+                raise
+            raise _errors.make("raw_os_error", arguments=error.args) from error
+        try:
+            received = response.headers.getall("Set-Cookie", ())
+            if received:
+                _store_cookies(self.session.cookie_jar, received, response.url)
+        except BaseException:
+            response.close()
+            raise
+        return response
+
+    async def _sent(self, send: Any, request: Any) -> Any:
+        """Send it; once more when a kept connection had gone and its streamed body can be read again."""
+        try:
+            return await send(request)
+        except Exception as error:
+            if not getattr(error, "_molotov_resendable", False):
+                raise
+            await _stop_writing(request)
+            body = getattr(request, "_body", None)
+            if body is None or getattr(body, "consumed", True):
+                raise
+            self.again = True
+        try:
+            return await send(request)
+        finally:
+            self.again = False
+
+    async def _send(self, request: Any) -> Any:
+        """Announce one request and do its exchange; a middleware may call this more than once."""
+        tracer, told = self.session._tracer, self.told
         request.tracer = tracer
         if tracer is not None and tracer.listening:
             await tracer.send_event("sending_request", request=request)
@@ -198,6 +256,10 @@ class _Request:
             total = self.deadline - self.session._loop.time()
             if total <= 0:
                 raise _errors.make("timeout_total", url=request.url)
+        if told:
+            told.prepare()
+            if chunks is not None:
+                chunks = told.streamed(request, chunks)
         try:
             response = await self.session._exchange(
                 request.method,
@@ -212,23 +274,33 @@ class _Request:
                 chunks=chunks,
                 proxy=proxy,
                 expect=request._continue is not None,
+                again=self.again,
+                **self.reading,
             )
         except Exception as error:
             _errors.show_ssl(error, self.tls_given)
+            if told and not isinstance(error, _errors.never_sent()):
+                await told.sent(request, body)
             raise
         response.request = request
         response._real_url = request.original_url
-        received = response.headers.getall("Set-Cookie", ())
-        if received:
-            _store_cookies(self.session.cookie_jar, received, response.url)
+        if told:
+            await told.sent(request, body)
+            told.follow_body(response)
+        if self.session._resolve_charset is not None:
+            from molotov._response import read_in_python
+
+            read_in_python(response)
+        if "high_water" in self.reading:
+            response.__dict__["_read_bufsize"] = self.reading["high_water"] // 2
         return response
 
-    def _prepare(self) -> Any:
+    async def _prepare(self) -> Any:
         """Build aiohttp's request object for the current hop."""
         from aiohttp.helpers import strip_auth_from_url
 
         self.url, url_auth = strip_auth_from_url(self.url)
-        if not self.url.raw_host:
+        if not _redirect.possible_host(self.url.raw_host):
             kind = "invalid_redirect" if self.history else "invalid_url"
             raise _errors.make(kind, url=self.url)
         auth = self._credentials(url_auth)
@@ -323,29 +395,34 @@ def _data(session: ClientSession, call: dict[str, Any]) -> Any:
         return data
     if data is not None:
         raise ValueError("data and json parameters can not be used at the same time")
+    if session._json_serialize_bytes is not None:
+        from aiohttp.payload import JsonBytesPayload
+
+        return JsonBytesPayload(json, dumps=session._json_serialize_bytes)
     from aiohttp.payload import JsonPayload
 
     return JsonPayload(json, dumps=session._json_serialize)
 
 
-def _merged_headers(session: ClientSession, headers: Any) -> Any:
-    """Merge the call's headers over the session's, replacing whole names, keeping case and repeats."""
-    from multidict import CIMultiDict
-
-    merged = CIMultiDict(session._header_pairs)
-    added = set()
-    # aiohttp normalises a plain mapping or a list into a CIMultiDict first.
-    for name, value in CIMultiDict(headers).items() if headers else ():
-        if name in added:
-            merged.add(name, value)
-        else:
-            merged[name] = value
-            added.add(name)
-    return merged
-
-
 def _skipped(session: ClientSession, names: Any) -> frozenset[str]:
     return frozenset(str(name).lower() for name in (*(names or ()), *session._skip_auto_headers))
+
+
+def _reading(session: ClientSession, call: dict[str, Any]) -> dict[str, Any]:
+    """Say how the answer is to be read, where that is not the usual way: keywords of `_exchange`."""
+    reading: dict[str, Any] = {}
+    decompress = call["auto_decompress"]
+    if not (session._auto_decompress if decompress is None else decompress):
+        reading["decompress"] = False
+    if not call["read_until_eof"]:
+        reading["until_eof"] = False
+    limits = tuple(getattr(session, f"_{name}") if call[name] is None else call[name] for name in LIMITS)
+    if limits != tuple(LIMITS.values()):
+        reading["limits"] = limits
+    read_bufsize = call["read_bufsize"] or session._read_bufsize
+    if read_bufsize is not None:
+        reading["high_water"] = 2 * read_bufsize
+    return reading
 
 
 def _version() -> Any:
@@ -356,11 +433,16 @@ def _version() -> Any:
 
 def _request_cookies(jar: Any, cookies: Any, url: Any) -> Any:
     """Filter one call's cookies by the session jar's rules."""
-    from aiohttp import CookieJar
+    from aiohttp import CookieJar, client
 
-    own = CookieJar(
+    # What a script asks for in so many words is not subject to a jar's bounds.
+    own = getattr(client, "_UnlimitedCookieJar", CookieJar)(
         unsafe=getattr(jar, "unsafe", getattr(jar, "_unsafe", False)),
         quote_cookie=getattr(jar, "quote_cookie", getattr(jar, "_quote_cookie", True)),
+        treat_as_secure_origin=list(
+            getattr(jar, "treat_as_secure_origin", getattr(jar, "_treat_as_secure_origin", ()))
+        )
+        or None,
     )
     own.update_cookies(cookies)
     return own.filter_cookies(url)
@@ -382,3 +464,11 @@ async def _close_body(request: Any) -> None:
     close = getattr(getattr(request, "_body", None), "close", None)
     if close is not None:
         await close()
+
+
+async def _stop_writing(request: Any) -> None:
+    """Wait until nobody reads the body's source any more."""
+    writing = getattr(request, "molotov_writing", None)
+    if writing is not None and not writing.done():
+        writing.cancel()
+        await asyncio.wait([writing])

@@ -128,9 +128,12 @@ def encoding_of(response: Any, body: bytes | None = None) -> str:
     kind = message["Content-Type"].partition(";")[0].strip()
     if kind in ("application/json", "application/rdap") or re.fullmatch(r"application/(json|rdap)\+.*", kind):
         return "utf-8"
-    if body is None and response._body is None:
-        raise RuntimeError("Cannot compute fallback encoding of a not yet read body")
-    return "utf-8"
+    if body is None:
+        body = response._body
+        if body is None:
+            raise RuntimeError("Cannot compute fallback encoding of a not yet read body")
+    resolve = response._session._resolve_charset
+    return "utf-8" if resolve is None else resolve(response, body)
 
 
 def wait_for_close(response: Any) -> Callable[[], Any]:
@@ -279,9 +282,43 @@ def partly_read(response: Any, stream: Any) -> None:
             raise _errors.make("connection_closed")
         return rest[0]
 
+    _read_by(response, read)
+
+
+def tell_reads(response: Any, traces: list[Any]) -> None:
+    """Tell these traces of the body once it is read."""
+    told = False
+
+    async def read() -> bytes:
+        nonlocal told
+        body: bytes = await type(response).read(response)
+        if not told:
+            told = True
+            for trace in traces:
+                await trace.send_response_chunk_received(response.method, response.url, body)
+        return body
+
+    _read_by(response, read)
+
+
+def read_in_python(response: Any) -> None:
+    """Let text() and json() ask the session's fallback_charset_resolver for the encoding."""
+    if "read" not in response.__dict__:
+        _read_by(response, lambda: type(response).read(response))
+
+
+def _read_by(response: Any, read: Callable[[], Any]) -> None:
+    """Replace the native readers of the body by Python ones over this one."""
+
+    async def body() -> bytes:
+        known: bytes | None = response._body
+        if known is None:
+            known = await read()
+        return known
+
     async def text(encoding: str | None = None, errors: str = "strict") -> str:
-        body = rest[0] if rest else await read()
-        return body.decode(encoding or encoding_of(response, body), errors)
+        data = await body()
+        return data.decode(encoding or encoding_of(response, data), errors)
 
     async def json(
         *,
@@ -291,14 +328,14 @@ def partly_read(response: Any, stream: Any) -> None:
     ) -> Any:
         import json as json_module
 
-        body = (rest[0] if rest else await read()).strip()
+        data = (await body()).strip()
         header = _content_type_header(response)
         expected = content_type or ""
         found = _JSON_TYPE.match(header) if expected == "application/json" else expected in header
         if not found:
             await wrong_content_type(response, header)
-        if not body:
+        if not data:
             return None
-        return (loads or json_module.loads)(body.decode(encoding or encoding_of(response, body)))
+        return (loads or json_module.loads)(data.decode(encoding or encoding_of(response, data)))
 
     response.__dict__.update(read=read, text=text, json=json)

@@ -27,6 +27,8 @@ _UNREADABLE_CALLS = {
 }
 #: Names of certificates in a directory that OpenSSL looks into (c_rehash).
 _HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")
+_PEM = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+_PARTIAL_CHAIN = getattr(ssl_module, "VERIFY_X509_PARTIAL_CHAIN", 0)
 
 
 @dataclass
@@ -38,6 +40,8 @@ class _Noted:
     identity: tuple[bytes, bytes] | None = None
     protocols: list[bytes] | None = None
     directories: list[str] = field(default_factory=list)
+    #: DER of the certificates that were loaded as trusted.
+    loaded: list[bytes] = field(default_factory=list)
 
 
 _notes: weakref.WeakKeyDictionary[ssl_module.SSLContext, _Noted] = weakref.WeakKeyDictionary()
@@ -138,6 +142,30 @@ def _note_locations(noted: _Noted, arguments: dict[str, Any]) -> None:
     directory = arguments.get("capath")
     if directory is not None:
         noted.directories.append(os.fsdecode(directory))
+    file, data = arguments.get("cafile"), arguments.get("cadata")
+    if file is not None:
+        noted.loaded += _certificates((_content(file) or b"").decode("ascii", "replace"))
+    if isinstance(data, str):
+        noted.loaded += _certificates(data)
+    elif data is not None:
+        noted.loaded += _elements(bytes(data))
+
+
+def _certificates(pem: str) -> list[bytes]:
+    """Give the DER of each certificate in a text."""
+    return [ssl_module.PEM_cert_to_DER_cert(found) for found in _PEM.findall(pem)]
+
+
+def _elements(der: bytes) -> list[bytes]:
+    """Split certificates in DER that follow each other (X.690, 8.1.3: definite lengths)."""
+    found = []
+    while len(der) > 1:
+        size = der[1]
+        digits = size & 0x7F if size & 0x80 else 0
+        end = 2 + digits + (int.from_bytes(der[2 : 2 + digits], "big") if digits else size)
+        found.append(der[:end])
+        der = der[end:]
+    return found
 
 
 def merge(ssl: Any, verify_ssl: Any = None, ssl_context: Any = None, fingerprint: Any = None) -> Any:
@@ -201,6 +229,7 @@ def _read_context(context: ssl_module.SSLContext, server_hostname: str | None) -
         context.check_hostname,
         context.minimum_version,
         context.maximum_version,
+        context.verify_flags,
         server_hostname,
     )
     known = _read_contexts.get(context)
@@ -234,9 +263,15 @@ def _authorities(context: ssl_module.SSLContext, noted: _Noted) -> dict[str, Any
         for name in sorted(os.listdir(directory)):
             if _HASHED.fullmatch(name):
                 pem += _content(os.path.join(directory, name)) or b""
+    # OpenSSL takes a server's own certificate too, of which the context does not tell.
+    leaves = [der for der in noted.loaded if der not in certificates]
+    settings: dict[str, Any] = {
+        "leaf_pem": "".join(map(ssl_module.DER_cert_to_PEM_cert, leaves)).encode(),
+        "partial_chain": bool(context.verify_flags & _PARTIAL_CHAIN),
+    }
     if noted.system or (not pem and context not in _notes):
-        return {"verify": "system", "ca_pem": pem or None}
-    return {"verify": "ca", "ca_pem": pem}
+        return {**settings, "verify": "system", "ca_pem": pem or None}
+    return {**settings, "verify": "ca", "ca_pem": pem}
 
 
 def _unusual(context: ssl_module.SSLContext, noted: _Noted) -> str | None:
@@ -245,9 +280,7 @@ def _unusual(context: ssl_module.SSLContext, noted: _Noted) -> str | None:
 
     versions = ssl_module.TLSVersion
     flags = context.verify_flags & ~(
-        ssl_module.VERIFY_X509_TRUSTED_FIRST
-        | getattr(ssl_module, "VERIFY_X509_PARTIAL_CHAIN", 0)
-        | getattr(ssl_module, "VERIFY_X509_STRICT", 0)
+        ssl_module.VERIFY_X509_TRUSTED_FIRST | _PARTIAL_CHAIN | getattr(ssl_module, "VERIFY_X509_STRICT", 0)
     )
     if type(context) is not ssl_module.SSLContext:
         return f"class {type(context).__name__}"

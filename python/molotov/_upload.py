@@ -14,7 +14,8 @@ _running: set[asyncio.Task[None]] = set()
 def start(request: Any, chunks: AsyncIterator[bytes], chunked: bool, expect: bool = False) -> None:
     """Feed `chunks` to `request` in a task; framed as HTTP/1.1 chunks when `chunked` (RFC 9112, 7.1).
 
-    With `expect` the first chunk is taken from its source when the server has asked for the body.
+    With `expect` the first chunk is taken from its source when the server has asked for the body. The server
+    may answer before it has read everything: feeding goes on until the connection is gone.
     """
     task = asyncio.ensure_future(_feed(request, chunks, chunked, expect))
     _running.add(task)
@@ -28,7 +29,7 @@ async def _feed(request: Any, chunks: AsyncIterator[bytes], chunked: bool, expec
             if request.done():
                 return
         async for chunk in chunks:
-            if request.done():
+            if not request._uploading():
                 return
             if not chunk:
                 continue
@@ -45,3 +46,7 @@ async def _feed(request: Any, chunks: AsyncIterator[bytes], chunked: bool, expec
         raise
     except BaseException as error:
         request._fail(error)
+    finally:
+        close = getattr(chunks, "aclose", None)
+        if close is not None:
+            await close()

@@ -20,6 +20,8 @@ from molotov import _core, _ssl
 from molotov._arguments import (
     FOREIGN,
     HARMLESS,
+    LIMITS,
+    accept_encoding,
     encoded,
     native_connector,
     parse_base_url,
@@ -47,11 +49,27 @@ __all__ = [
 ]
 
 
+#: Bounds against decompression bombs: the most bytes of one decoded body, and the most per encoded byte.
+_MAX_DECODED_BYTES = 1 << 30
+_MAX_DECODED_RATIO = 2064
+
+
+def _decode_limits(size: int | None, ratio: int | None) -> tuple[int, int] | None:
+    if (size, ratio) == (_MAX_DECODED_BYTES, _MAX_DECODED_RATIO):
+        return None
+    endless = 2**64 - 1
+    return (endless if size is None else size, endless if ratio is None else ratio)
+
+
 class ClientSession(SessionAttributes, _core.Session):
     """aiohttp.ClientSession, natively: same arguments, attributes, exceptions and defaults.
 
     What the native client can't do is served by a real aiohttp session on the same loop, with one
     log line that names the reason. `recorder` and `state` are the run's measurements, if any.
+
+    A response body that decodes to more than `max_decoded_bytes` (1 GiB), or to more than
+    `max_decoded_ratio` (2064, twice what deflate reaches) times its size once that is over 16 MiB,
+    is a ClientPayloadError; None lifts the bound.
     """
 
     def __new__(cls, *arguments: Any, **named: Any) -> ClientSession:
@@ -81,6 +99,16 @@ class ClientSession(SessionAttributes, _core.Session):
         requote_redirect_url: bool = True,
         trace_configs: list[Any] | None = None,
         version: Any = (1, 1),
+        auto_decompress: bool = True,
+        json_serialize_bytes: Callable[[Any], bytes] | None = None,
+        fallback_charset_resolver: Callable[[Any, bytes], str] | None = None,
+        read_bufsize: int | None = None,
+        max_line_size: int = LIMITS["max_line_size"],
+        max_field_size: int = LIMITS["max_field_size"],
+        max_headers: int = LIMITS["max_headers"],
+        middlewares: Any = (),
+        max_decoded_bytes: int | None = _MAX_DECODED_BYTES,
+        max_decoded_ratio: int | None = _MAX_DECODED_RATIO,
         recorder: Any = None,
         state: Any = None,
         _limit: int | None = None,
@@ -107,7 +135,14 @@ class ClientSession(SessionAttributes, _core.Session):
         self._default_proxy_auth = proxy_auth
         self._requote_redirect_url = requote_redirect_url
         self._version = version
-        self._auto_decompress = foreign.get("auto_decompress", True)
+        self._auto_decompress = auto_decompress
+        self._json_serialize_bytes = json_serialize_bytes
+        self._resolve_charset = fallback_charset_resolver
+        self._read_bufsize = read_bufsize
+        self._max_line_size = max_line_size
+        self._max_field_size = max_field_size
+        self._max_headers = max_headers
+        self._middlewares = middlewares
         self._connector = connector
         self._connector_owner = connector_owner
         self._skip_auto_headers = frozenset(str(name) for name in skip_auto_headers or ())
@@ -125,9 +160,18 @@ class ClientSession(SessionAttributes, _core.Session):
                 "trust_env": trust_env or None,
                 "proxy": proxy,
                 "proxy_auth": proxy_auth,
+                "json_serialize_bytes": json_serialize_bytes,
+                "fallback_charset_resolver": fallback_charset_resolver,
+                "read_bufsize": read_bufsize,
+                "middlewares": middlewares or None,
             }.items()
             if value is not None
         }
+        if not auto_decompress:
+            self._arguments["auto_decompress"] = False
+        for name, given in LIMITS.items():
+            if getattr(self, f"_{name}") != given:
+                self._arguments[name] = getattr(self, f"_{name}")
         if json_serialize is not json_module.dumps:
             self._arguments["json_serialize"] = json_serialize
         if not requote_redirect_url:
@@ -168,6 +212,8 @@ class ClientSession(SessionAttributes, _core.Session):
             connector=native_connector(connector, self._settings, tls),
             jar=self._native_jar,
             raise_for_status=raise_for_status is True,
+            decode_limits=_decode_limits(max_decoded_bytes, max_decoded_ratio),
+            accept_encoding=accept_encoding(),
             recorder=recorder,
             state=state,
         )
@@ -198,8 +244,15 @@ class ClientSession(SessionAttributes, _core.Session):
                 ):
                     continue
                 return reason
-        if any(trace is not self._tracer for trace in self._trace_configs):
-            return "trace_configs"
+        traces = [trace for trace in self._trace_configs if trace is not self._tracer]
+        if traces:
+            from molotov import _traces
+
+            for trace in traces:
+                trace.freeze()
+            told = _traces.reason(traces)
+            if told is not None:
+                return told
         if tuple(self._version) != (1, 1):
             return f"HTTP/{self._version[0]}.{self._version[1]}"
         return None
@@ -208,6 +261,8 @@ class ClientSession(SessionAttributes, _core.Session):
         """Whether every request has to take the Python path."""
         return bool(
             self._foreign_reason is not None
+            # A subclass that has its own _request wants every call to go through it.
+            or type(self)._request is not ClientSession._request
             or self._base_url is not None
             or self._skip_auto_headers
             or self._json_serialize is not json_module.dumps
@@ -220,6 +275,13 @@ class ClientSession(SessionAttributes, _core.Session):
             or (auth is not None and encoded(auth) is None)
             or not plain(self._header_pairs)
             or (self._tracer is not None and self._tracer.active)
+            or any(trace is not self._tracer for trace in self._trace_configs)
+            or self._middlewares
+            or not self._auto_decompress
+            or self._json_serialize_bytes is not None
+            or self._resolve_charset is not None
+            or self._read_bufsize is not None
+            or any(getattr(self, f"_{name}") != given for name, given in LIMITS.items())
         )
 
     def _environment_matters(self) -> bool:

@@ -26,6 +26,8 @@ pub struct Progress {
     pub consumed: usize,
     /// Whether the body is complete.
     pub complete: bool,
+    /// Whether a chunk's content ended with the last byte that was appended.
+    pub chunk_ended: bool,
 }
 
 /// A decoder for the framing of one body.
@@ -107,26 +109,75 @@ impl BodyDecoder {
         }
     }
 
+    /// As [`decode`](Self::decode) for a body whose content is all of the input up to its end: nothing is
+    /// appended, and `consumed` says how much of the input is content. `None` for a body in chunks.
+    pub fn pass(&mut self, input: &[u8]) -> Option<Progress> {
+        let (consumed, complete) = match self.state {
+            State::UntilClose => (input.len(), false),
+            State::Length(left) => {
+                let take = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
+                let left = left - take as u64;
+                self.state = if left == 0 {
+                    State::Complete
+                } else {
+                    State::Length(left)
+                };
+                (take, left == 0)
+            }
+            _ => return None,
+        };
+        Some(Progress {
+            consumed,
+            complete,
+            chunk_ended: false,
+        })
+    }
+
     /// Appends the content in `input` to `output`.
     ///
     /// # Errors
     /// [`Error::Payload`] when the chunks are malformed; every later call fails as well.
     pub fn decode(&mut self, input: &[u8], output: &mut Vec<u8>) -> Result<Progress, Error> {
+        let mut at = 0;
+        loop {
+            let progress = self.decode_chunk(input, at, output)?;
+            at = progress.consumed;
+            if progress.complete || at >= input.len() {
+                return Ok(progress);
+            }
+        }
+    }
+
+    /// As [`decode`](Self::decode), from the byte at `from` on and only up to where the content of a chunk ends.
+    ///
+    /// `consumed` counts from the beginning of `input`, of which errors quote what came before.
+    ///
+    /// # Errors
+    /// Those of [`decode`](Self::decode).
+    pub fn decode_chunk(
+        &mut self,
+        input: &[u8],
+        from: usize,
+        output: &mut Vec<u8>,
+    ) -> Result<Progress, Error> {
+        let rest = input.get(from..).unwrap_or_default();
         match self.state {
             State::Complete => Ok(Progress {
-                consumed: 0,
+                consumed: from,
                 complete: true,
+                chunk_ended: false,
             }),
             State::UntilClose => {
-                output.extend_from_slice(input);
+                output.extend_from_slice(rest);
                 Ok(Progress {
                     consumed: input.len(),
                     complete: false,
+                    chunk_ended: false,
                 })
             }
             State::Length(left) => {
-                let take = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
-                output.extend_from_slice(input.get(..take).unwrap_or_default());
+                let take = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
+                output.extend_from_slice(rest.get(..take).unwrap_or_default());
                 let left = left - take as u64;
                 self.state = if left == 0 {
                     State::Complete
@@ -134,11 +185,12 @@ impl BodyDecoder {
                     State::Length(left)
                 };
                 Ok(Progress {
-                    consumed: take,
+                    consumed: from + take,
                     complete: left == 0,
+                    chunk_ended: false,
                 })
             }
-            _ => self.decode_chunks(input, output),
+            _ => self.decode_framed(input, from, output),
         }
     }
 
@@ -166,8 +218,13 @@ impl BodyDecoder {
         }
     }
 
-    fn decode_chunks(&mut self, input: &[u8], output: &mut Vec<u8>) -> Result<Progress, Error> {
-        let mut at = 0;
+    fn decode_framed(
+        &mut self,
+        input: &[u8],
+        from: usize,
+        output: &mut Vec<u8>,
+    ) -> Result<Progress, Error> {
+        let mut at = from;
         while let Some(&byte) = input.get(at) {
             if let State::Data(left) = self.state {
                 let rest = input.get(at..).unwrap_or_default();
@@ -175,11 +232,15 @@ impl BodyDecoder {
                 output.extend_from_slice(rest.get(..take).unwrap_or_default());
                 at += take;
                 let left = left - take as u64;
-                self.state = if left == 0 {
-                    State::DataEnd
-                } else {
-                    State::Data(left)
-                };
+                if left == 0 {
+                    self.state = State::DataEnd;
+                    return Ok(Progress {
+                        consumed: at,
+                        complete: false,
+                        chunk_ended: true,
+                    });
+                }
+                self.state = State::Data(left);
                 continue;
             }
             match self.state.step(byte) {
@@ -194,12 +255,14 @@ impl BodyDecoder {
                 return Ok(Progress {
                     consumed: at,
                     complete: true,
+                    chunk_ended: false,
                 });
             }
         }
         Ok(Progress {
             consumed: at,
             complete: false,
+            chunk_ended: false,
         })
     }
 }

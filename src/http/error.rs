@@ -123,6 +123,9 @@ pub enum Error {
     /// The server closed the connection before a complete response head.
     #[error("Server disconnected")]
     Disconnected,
+    /// The session was closed while the request waited for its answer.
+    #[error("Connector is closed.")]
+    Closed,
     /// The socket failed during the exchange.
     #[error("{0}")]
     Os(Arc<io::Error>),
@@ -170,6 +173,17 @@ impl Error {
         start.extend_from_slice(b"...");
         Self::bad_response(format!(
             "Got more than {limit} bytes when reading: {}.",
+            quote(&start)
+        ))
+    }
+
+    /// As [`line_too_long`](Self::line_too_long), for the reason phrase, which aiohttp quotes from another type.
+    #[cold]
+    pub(crate) fn reason_too_long(reason: &[u8], limit: usize) -> Self {
+        let mut start = reason.get(..100).unwrap_or(reason).to_vec();
+        start.extend_from_slice(b"...");
+        Self::bad_response(format!(
+            "Got more than {limit} bytes when reading: bytearray({}).",
             quote(&start)
         ))
     }

@@ -127,10 +127,11 @@ fn invalid(what: &str) -> Error {
 /// The head of a response, as bytes of HTTP/1.1 and read.
 ///
 /// # Errors
-/// [`Error::BadResponse`] for more or longer headers than HTTP/1.1 would be allowed.
+/// [`Error::BadResponse`] for more or longer headers than `limits` allow.
 pub fn response_head(
     parts: &response::Parts,
     head_request: bool,
+    limits: &Limits,
 ) -> Result<(Vec<u8>, ResponseHead), Error> {
     let mut raw = format!("HTTP/1.1 {:03} \r\n", parts.status.as_u16()).into_bytes();
     for (name, value) in &parts.headers {
@@ -140,7 +141,7 @@ pub fn response_head(
         raw.extend_from_slice(b"\r\n");
     }
     raw.extend_from_slice(b"\r\n");
-    let mut head = codec::parse_head(&raw, head_request, &Limits::default())?
+    let mut head = codec::parse_head(&raw, head_request, limits)?
         .ok_or_else(|| Error::bad_response("the response's head has no end"))?;
     head.http2 = true;
     Ok((raw, head))
@@ -219,7 +220,7 @@ mod tests {
             .unwrap()
             .into_parts()
             .0;
-        let (raw, head) = response_head(&parts, false).unwrap();
+        let (raw, head) = response_head(&parts, false, &Limits::default()).unwrap();
         assert_eq!(
             (head.status, head.http2, head.set_cookie),
             (404, true, true)
@@ -238,7 +239,7 @@ mod tests {
         }
         let parts = response.body(()).unwrap().into_parts().0;
         assert!(matches!(
-            response_head(&parts, false),
+            response_head(&parts, false, &Limits::default()),
             Err(Error::BadResponse { .. })
         ));
     }

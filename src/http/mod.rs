@@ -16,7 +16,7 @@
 //! | [`head_cache`] | response heads that come again |
 //! | [`body`] | where a body ends |
 //! | [`http2`] | HTTP/2 in the words of HTTP/1.1 |
-//! | [`content_encoding`] | gzip and deflate bodies |
+//! | [`content_encoding`] | compressed bodies and their bounds; `inflate`, `brotli` and `zstandard` are the codings |
 //! | [`cookie`] | the cookie jar; `set_cookie` has the text forms |
 //! | [`websocket`] | the frames and messages of an upgraded connection |
 //! | [`error`] | what can go wrong |
@@ -24,6 +24,7 @@
 //! Where RFC 9110 and 9112 leave a choice, the choice is aiohttp's, as the scripts were written against it.
 
 pub mod body;
+mod brotli;
 mod certificate;
 pub mod codec;
 pub mod connect;
@@ -33,6 +34,7 @@ pub mod encode;
 pub mod error;
 pub mod head_cache;
 pub mod http2;
+mod inflate;
 pub mod proxy;
 pub mod resolve;
 mod scan;
@@ -41,3 +43,4 @@ pub mod target;
 pub mod tls;
 pub mod transport;
 pub mod websocket;
+mod zstandard;

@@ -151,7 +151,7 @@ fn status_line(cursor: &mut Cursor<'_>, limits: &Limits) -> Result<Option<(u16, 
     cursor.advance_to(|byte| matches!(byte, b'\r' | b'\n'));
     if cursor.at - reason_start > limits.max_line_size {
         let reason = cursor.slice(reason_start, cursor.at);
-        return Err(Error::line_too_long(reason, limits.max_line_size));
+        return Err(Error::reason_too_long(reason, limits.max_line_size));
     }
     if !end_of_line(cursor, "Expected LF after CR")? {
         return Ok(None);

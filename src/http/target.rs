@@ -92,7 +92,7 @@ pub fn parse_simple(url: &str) -> Option<Target> {
             (host, port)
         }
     };
-    if host.is_empty() || host.ends_with('.') || !host.bytes().all(is_plain_host) {
+    if !is_possible_host(host) || host.ends_with('.') || !host.bytes().all(is_plain_host) {
         return None;
     }
     if !path_and_query.bytes().all(is_plain_path) {
@@ -147,7 +147,7 @@ fn parse(url: &str) -> Option<Target> {
         Some(digits) => parse_port(digits)?,
     };
     let printable = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
-    if host.is_empty() || !printable(host) || !printable(path_and_query) {
+    if !is_possible_host(host) || !printable(host) || !printable(path_and_query) {
         return None;
     }
     let host = host.to_ascii_lowercase();
@@ -158,6 +158,15 @@ fn parse(url: &str) -> Option<Target> {
         }
         path => Target::new(tls, &host, port, path, userinfo),
     })
+}
+
+/// Whether a name of these lengths can exist (RFC 1035 section 2.3.4): labels of 1 to 63 bytes, 253 in all.
+///
+/// Addresses pass. A final dot is the root's.
+fn is_possible_host(host: &str) -> bool {
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let fits = |label: &str| (1..=63).contains(&label.len());
+    name.len() <= 253 && name.split('.').all(fits)
 }
 
 fn parse_port(digits: &str) -> Option<u16> {
@@ -246,6 +255,17 @@ mod tests {
         }
         for byte in "\"#%<>[\\]^`{|} \0\x7f".chars() {
             assert_eq!(parse_simple(&format!("http://h/a{byte}b")), None);
+        }
+    }
+
+    #[test]
+    fn names_that_cannot_exist_are_refused() {
+        for host in ["a..b", ".a", "a..", &"a".repeat(64), &"ab.".repeat(85)] {
+            assert_eq!(parse_simple(&format!("http://{host}/")), None);
+            assert!(parse_encoded(&format!("http://{host}/")).is_err());
+        }
+        for host in ["a.b.", &"a".repeat(63), "[2001:db8::1]", "127.0.0.1"] {
+            assert!(parse_encoded(&format!("http://{host}/")).is_ok());
         }
     }
 

@@ -34,7 +34,7 @@ pub enum Verify {
     System,
     /// Anybody.
     None,
-    /// These certificates only, in PEM; a server's own certificate may be among them. Without any, nobody.
+    /// These authorities only, in PEM; one may serve itself. Without any, nobody.
     CaPem(Vec<u8>),
     /// The system's authorities and these.
     SystemAndPem(Vec<u8>),
@@ -66,6 +66,10 @@ pub struct Identity {
 pub struct TlsSettings {
     /// Whom to trust.
     pub verify: Verify,
+    /// Certificates of servers, in PEM, that are accepted as they are but vouch for no others.
+    pub leaf_pem: Vec<u8>,
+    /// Whether those need not be self-signed (OpenSSL's `X509_V_FLAG_PARTIAL_CHAIN`).
+    pub partial_chain: bool,
     /// Whether the certificate has to name the host. Means nothing when nobody is verified.
     pub check_hostname: bool,
     /// The protocol versions to speak.
@@ -84,6 +88,8 @@ impl Default for TlsSettings {
     fn default() -> Self {
         Self {
             verify: Verify::System,
+            leaf_pem: Vec::new(),
+            partial_chain: false,
             check_hostname: true,
             versions: Versions::Both,
             protocols: None,
@@ -171,19 +177,23 @@ impl TlsSettings {
 
     fn trusting(
         &self,
-        mut certificates: Vec<CertificateDer<'static>>,
+        mut authorities: Vec<CertificateDer<'static>>,
         system: bool,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Arc<dyn ServerCertVerifier>, String> {
         if system {
-            certificates.extend(rustls_native_certs::load_native_certs().certs);
-        } else if certificates.is_empty() {
-            return Ok(Arc::new(Nobody {
-                provider: Arc::clone(provider),
-            }));
+            authorities.extend(rustls_native_certs::load_native_certs().certs);
         }
-        let trusted = Trusted::new(certificates, self.check_hostname, provider)?;
-        Ok(Arc::new(trusted))
+        let mut leaves = certificates(&self.leaf_pem)?;
+        leaves.retain(|leaf| self.partial_chain || certificate::is_self_signed(leaf));
+        Ok(Arc::new(Trusted {
+            by_authorities: webpki(&authorities, provider)?,
+            by_themselves: webpki(&leaves, provider)?,
+            authorities,
+            leaves,
+            check_hostname: self.check_hostname,
+            provider: Arc::clone(provider),
+        }))
     }
 
     /// The digest of `certificate` when it is not the pinned one.
@@ -224,49 +234,20 @@ fn is_named(certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> bool {
     matches!(name, ServerName::DnsName(host) if certificate::is_commonly_named(certificate, host.as_ref()))
 }
 
-/// Accepts no certificate: a context into which no authority was loaded.
-#[derive(Debug)]
-struct Nobody {
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Nobody {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _stapled: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Err(unknown(certificate, intermediates))
+/// webpki with these certificates as its roots; `None` without any.
+fn webpki(
+    certificates: &[CertificateDer<'static>],
+    provider: &Arc<CryptoProvider>,
+) -> Result<Option<Arc<WebPkiServerVerifier>>, String> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(certificates.iter().cloned());
+    if roots.is_empty() {
+        return Ok(None);
     }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+        .build()
+        .map(Some)
+        .map_err(|error| format!("certificates to trust: {error}"))
 }
 
 /// The refusal of a certificate that no trusted authority vouches for, as OpenSSL tells them apart.
@@ -333,29 +314,13 @@ struct SelfSigned;
 /// ones (self-signed test servers), common names, and names that do not matter.
 #[derive(Debug)]
 struct Trusted {
-    inner: Arc<WebPkiServerVerifier>,
-    certificates: Vec<CertificateDer<'static>>,
+    by_authorities: Option<Arc<WebPkiServerVerifier>>,
+    /// For `leaves` only: a certificate that vouches for itself must not vouch for others.
+    by_themselves: Option<Arc<WebPkiServerVerifier>>,
+    authorities: Vec<CertificateDer<'static>>,
+    leaves: Vec<CertificateDer<'static>>,
     check_hostname: bool,
-}
-
-impl Trusted {
-    fn new(
-        certificates: Vec<CertificateDer<'static>>,
-        check_hostname: bool,
-        provider: &Arc<CryptoProvider>,
-    ) -> Result<Self, String> {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(certificates.iter().cloned());
-        let inner =
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
-                .build()
-                .map_err(|error| format!("certificates to trust: {error}"))?;
-        Ok(Self {
-            inner,
-            certificates,
-            check_hostname,
-        })
-    }
+    provider: Arc<CryptoProvider>,
 }
 
 impl Trusted {
@@ -368,14 +333,20 @@ impl Trusted {
         stapled: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let error =
-            match self
-                .inner
-                .verify_server_cert(certificate, intermediates, name, stapled, now)
-            {
-                Ok(verified) => return Ok(verified),
-                Err(error) => error,
-            };
+        let is_leaf = self.leaves.iter().any(|leaf| leaf == certificate);
+        let verdict = |verifier: &Option<Arc<WebPkiServerVerifier>>| match verifier {
+            None => Err(unknown(certificate, intermediates)),
+            Some(verifier) => {
+                verifier.verify_server_cert(certificate, intermediates, name, stapled, now)
+            }
+        };
+        let verified = match verdict(&self.by_authorities) {
+            Err(_) if is_leaf => verdict(&self.by_themselves),
+            verdict => verdict,
+        };
+        let Err(error) = verified else {
+            return verified;
+        };
         let rustls::Error::InvalidCertificate(cause) = &error else {
             return Err(error);
         };
@@ -392,11 +363,7 @@ impl Trusted {
             | CertificateError::NotValidYetContext { .. }
             | CertificateError::BadEncoding => return Err(error),
             _ => {
-                if !self
-                    .certificates
-                    .iter()
-                    .any(|trusted| trusted == certificate)
-                {
+                if !is_leaf && !self.authorities.iter().any(|known| known == certificate) {
                     // The usual cause in a test environment, and OpenSSL names it.
                     if intermediates.is_empty() && certificate::is_self_signed(certificate) {
                         return Err(unknown(certificate, intermediates));
@@ -455,8 +422,8 @@ impl ServerCertVerifier for Trusted {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner
-            .verify_tls12_signature(message, certificate, signature)
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
     }
 
     fn verify_tls13_signature(
@@ -465,12 +432,14 @@ impl ServerCertVerifier for Trusted {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner
-            .verify_tls13_signature(message, certificate, signature)
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 

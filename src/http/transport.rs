@@ -7,6 +7,7 @@
 use std::{
     future::poll_fn,
     io::{self, Read, Write},
+    mem::MaybeUninit,
     net::SocketAddr,
     pin::Pin,
     sync::Arc,
@@ -14,6 +15,7 @@ use std::{
 };
 
 use rustls::{ClientConfig, ClientConnection, pki_types::ServerName};
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
@@ -137,11 +139,37 @@ impl Transport {
 
     /// Whether an idle connection has ended, broken or said something unasked: it must not be used again.
     ///
-    /// Knows what the event loop has seen so far, like asyncio: a server that closes at this very moment is
-    /// noticed by the request.
+    /// Asks the kernel, not the event loop, which may not have looked for a while. TLS session tickets and the
+    /// like are taken in; they are no answer.
     pub fn is_stale(&mut self) -> bool {
-        let mut byte = [0];
-        !matches!(self.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        let quiet = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
+        let mut byte = [MaybeUninit::uninit()];
+        let peeked = self.socket().peek(&mut byte);
+        match (peeked, self) {
+            (Err(error), _) => !quiet(&error),
+            (Ok(1..), Self::Tls(tls)) => tls.is_stale(),
+            (Ok(_), _) => true,
+        }
+    }
+
+    /// The socket at the bottom.
+    fn socket(&self) -> SockRef<'_> {
+        match self {
+            Self::Plain(socket) => SockRef::from(socket),
+            Self::Unix(socket) => SockRef::from(socket),
+            Self::Tls(tls) => tls.inner.socket(),
+        }
+    }
+
+    /// As [`try_read`](Self::try_read), but past what the event loop knows.
+    fn read_from_kernel(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(_) | Self::Unix(_) => (&*self.socket()).read(buf),
+            Self::Tls(tls) => {
+                tls.take_in()?;
+                tls.connection.reader().read(buf)
+            }
+        }
     }
 
     /// Whether this is TLS.
@@ -295,6 +323,26 @@ impl TlsTransport {
         }
     }
 
+    /// Takes in what the socket has; whether any of it is more than TLS talking about itself.
+    fn is_stale(&mut self) -> bool {
+        match (self.take_in(), self.connection.process_new_packets()) {
+            (Ok(()), Ok(state)) => state.plaintext_bytes_to_read() > 0 || state.peer_has_closed(),
+            _ => true,
+        }
+    }
+
+    /// Takes in what the kernel has now; nothing but the end of the stream and failures are errors.
+    fn take_in(&mut self) -> io::Result<()> {
+        match self.connection.read_tls(&mut Kernel(&mut self.inner)) {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            taken => ignore_would_block(taken.map(drop)),
+        }?;
+        self.connection
+            .process_new_packets()
+            .map(drop)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
     fn try_read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.connection.reader().read(buf) {
@@ -355,6 +403,15 @@ fn ignore_would_block(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
         other => other,
+    }
+}
+
+/// The socket as rustls wants it, without the event loop.
+struct Kernel<'a>(&'a mut Transport);
+
+impl Read for Kernel<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.read_from_kernel(buf)
     }
 }
 

@@ -4,11 +4,13 @@
 //! answered with "not native", and the Python half of the session takes the whole call.
 
 use super::json;
+use super::receiving::Reading;
 use super::session::Session;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 const KNOWN_METHODS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
@@ -95,6 +97,8 @@ pub(crate) struct Options {
     pub(crate) bare: bool,
     /// `ssl=False` was said: connection errors show it.
     pub(crate) unverified: bool,
+    /// How the answer is read, where that is not the usual way.
+    pub(crate) reading: Option<Arc<Reading>>,
 }
 
 /// What the keyword arguments of a call come to.

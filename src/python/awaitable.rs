@@ -5,6 +5,7 @@
 //! (`_asyncio_future_blocking`, `add_done_callback`, `cancel`, ...), which serves both the engine's own
 //! workers, without any Python call, and real asyncio tasks.
 
+use super::carrier::Carrier;
 use super::event_loop::Engine;
 use super::ffi::{self, GilCell, Resume, Sent};
 use super::request::Job;
@@ -63,10 +64,14 @@ struct State {
     phase: Phase,
     blocking: bool,
     cancelled: bool,
+    /// By `async with`, not by `await`.
+    entered: bool,
     outcome: Option<Outcome>,
     waiter: Option<Py<Worker>>,
     callbacks: Vec<(Py<PyAny>, Option<Py<PyAny>>)>,
     response: Option<Py<Response>>,
+    /// The server has answered, but the body of the request is still on its way.
+    upload: Option<Carrier>,
 }
 
 /// See the module's text.
@@ -97,10 +102,12 @@ impl Awaitable {
             phase: Phase::Created,
             blocking: false,
             cancelled: false,
+            entered: false,
             outcome: None,
             waiter: None,
             callbacks: Vec::new(),
             response: None,
+            upload: None,
         };
         Bound::new(
             py,
@@ -127,6 +134,11 @@ impl Awaitable {
         }
     }
 
+    /// What a request's body is sent on although the answer is there.
+    pub(crate) fn upload(&self, py: Python<'_>) -> Option<Carrier> {
+        self.state.borrow(py).upload.clone()
+    }
+
     /// What a wait for a body is to do when there is more of it.
     pub(crate) fn body_read(&self, py: Python<'_>) -> Option<BodyRead> {
         match &self.state.borrow(py).task {
@@ -151,17 +163,26 @@ impl Awaitable {
             state.phase = Phase::Done;
             std::mem::replace(&mut state.task, Task::Spent)
         };
-        if let Task::Request(mut job) = spent
-            && let Some(waiter) = job.take_drain()
-        {
-            Self::resolve(waiter.bind(slf.py()), Outcome::Value(slf.py().None()));
+        if let Task::Request(mut job) = spent {
+            if let Some(waiter) = job.take_drain() {
+                Self::resolve(waiter.bind(slf.py()), Outcome::Value(slf.py().None()));
+            }
+            if job.is_uploading() {
+                this.state.borrow_mut(slf.py()).upload = job.carrier();
+            }
         }
         this.engine.deliver(slf);
     }
 
     /// Remembers the response, so that leaving `async with` can release it.
     pub(crate) fn resolve_response(slf: &Bound<'_, Self>, response: Bound<'_, Response>) {
-        slf.get().state.borrow_mut(slf.py()).response = Some(response.clone().unbind());
+        {
+            let mut state = slf.get().state.borrow_mut(slf.py());
+            if state.entered {
+                response.get().enter(slf.py());
+            }
+            state.response = Some(response.clone().unbind());
+        }
         Self::resolve(slf, Outcome::Value(response.into_any().unbind()));
     }
 
@@ -407,7 +428,8 @@ impl Awaitable {
         slf.get().state.borrow_mut(slf.py()).phase = Phase::Taken;
     }
 
-    fn __aenter__(slf: Py<Self>) -> Py<Self> {
+    fn __aenter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf.get().state.borrow_mut(slf.py()).entered = true;
         slf
     }
 
@@ -438,6 +460,16 @@ impl Awaitable {
     #[setter(_asyncio_future_blocking)]
     fn set_blocking(&self, py: Python<'_>, value: bool) {
         self.state.borrow_mut(py).blocking = value;
+    }
+
+    /// Whether more of a streamed request's body can be sent: before the answer, and after it too.
+    fn _uploading(&self, py: Python<'_>) -> bool {
+        if self.is_done(py) {
+            self.upload(py)
+                .is_some_and(|carrier| carrier.is_uploading(py))
+        } else {
+            true
+        }
     }
 
     /// More of a streamed request's body. False: await `_drain()` before giving more.

@@ -5,28 +5,32 @@
 //! worker's next request, made in the same turn, finds it there.
 
 use super::awaitable::{Awaitable, Outcome};
-use super::body::{Body, Source};
+use super::body::{Body, Content as BodyContent, HIGH_WATER_BYTES};
+use super::carrier::Carrier;
 use super::event_loop::Engine;
 use super::ffi::GilCell;
 use super::pool::{CountedPlace, Key, Pool};
+use super::receiving::{Reading, Receiving};
 use super::request::{Job, Method};
 use super::urls::UrlEntry;
-use crate::http::body::BodyDecoder;
 use crate::http::codec::{Framing, Limits, ResponseHead};
-use crate::http::content_encoding::Decompressor;
 use crate::http::error::{Error, TimeoutKind};
 use crate::http::transport::Transport;
 use pyo3::prelude::*;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::time::Sleep;
 
 /// Interim (1xx) answers that one request may get.
 const MAX_INTERIM: u8 = 16;
+
+/// How long a connection is trusted after its last answer without a look at its socket: a worker whose next
+/// request follows at once does not pay for the system call.
+const UNWATCHED: Duration = Duration::from_millis(1);
 
 /// The time limits of one exchange.
 #[derive(Clone, Copy, Default)]
@@ -47,8 +51,8 @@ pub(crate) struct Arrived {
 pub(crate) enum Content {
     /// In [`Arrived::raw`], after the head.
     Inline,
-    /// Complete, and decoded.
-    Decoded(Vec<u8>),
+    /// Complete, and decoded; with the ends of its chunks.
+    Decoded(BodyContent),
     /// Complete, but it cannot be decoded.
     Broken(Error),
     /// On its way.
@@ -75,12 +79,6 @@ impl Drop for Upgraded {
     }
 }
 
-struct Receiving {
-    body: Weak<Body>,
-    decoder: BodyDecoder,
-    decompressor: Option<Decompressor>,
-}
-
 /// What the recorder wants to know of a request.
 #[derive(Clone)]
 pub(crate) struct Sent {
@@ -101,6 +99,7 @@ struct Flight {
     head_request: bool,
     upgrade: bool,
     decompress: bool,
+    reading: Option<Arc<Reading>>,
     deadlines: Deadlines,
     last_read: Instant,
     answered: bool,
@@ -128,7 +127,8 @@ struct State {
     closed: bool,
     served: u64,
     idle_since: Instant,
-    limits: Limits,
+    /// The reader of the body had fallen behind: silence until now was not the server's.
+    paused: bool,
 }
 
 /// See the module's text.
@@ -191,7 +191,7 @@ impl Connection {
                 closed: false,
                 served: 0,
                 idle_since: Instant::now(),
-                limits: Limits::default(),
+                paused: false,
             }),
         })
     }
@@ -202,9 +202,16 @@ impl Connection {
     }
 
     /// Whether an idle connection may carry another request.
+    ///
+    /// One that has been idle for longer than the engine can have looked away is looked at: an answer that nobody
+    /// asked for must not become the answer to this request.
     pub(crate) fn is_usable(&self, py: Python<'_>, now: Instant, keepalive: Duration) -> bool {
-        let state = self.state.borrow(py);
-        !state.closed && now.saturating_duration_since(state.idle_since) <= keepalive
+        let mut state = self.state.borrow_mut(py);
+        let idle = now.saturating_duration_since(state.idle_since);
+        if state.closed || idle > keepalive {
+            return false;
+        }
+        idle < UNWATCHED || !state.transport.as_mut().is_some_and(Transport::is_stale)
     }
 
     /// Sends a request whose bytes are `wire`. The connection must be idle.
@@ -223,6 +230,7 @@ impl Connection {
             head_request: job.method.is_head(),
             upgrade: job.is_upgrade(),
             decompress: job.decompress,
+            reading: job.reading(),
             sent: Sent {
                 method: job.method.clone(),
                 url: Arc::clone(&job.url),
@@ -288,11 +296,30 @@ impl Connection {
         state.wake();
     }
 
+    /// Whether the present request's body is still on its way.
+    pub(crate) fn is_uploading(&self, py: Python<'_>) -> bool {
+        let state = self.state.borrow(py);
+        state.flight.as_ref().is_some_and(|flight| flight.uploading)
+    }
+
     /// The streamed body of the present request is complete.
     pub(crate) fn upload_done(&self, py: Python<'_>) {
-        if let Some(flight) = &mut self.state.borrow_mut(py).flight {
+        let mut state = self.state.borrow_mut(py);
+        if let Some(flight) = &mut state.flight {
             flight.uploading = false;
+            state.sent_wholly();
+            state.wake();
         }
+    }
+
+    /// Whether the time for the present exchange is over.
+    pub(crate) fn is_expired(&self, py: Python<'_>) -> bool {
+        let state = self.state.borrow(py);
+        let total = state
+            .flight
+            .as_ref()
+            .and_then(|flight| flight.deadlines.total);
+        total.is_some_and(|total| Instant::now() >= total)
     }
 
     /// Resolves `waiter` when the socket has taken everything. False: it has already.
@@ -339,6 +366,37 @@ impl Connection {
                 Some(flight.status),
                 flight.received_bytes,
             );
+        }
+    }
+
+    /// Ends the connection because its session is closed; who waits for something on it is told.
+    pub(crate) fn end(&self, py: Python<'_>) {
+        let flight = {
+            let mut state = self.state.borrow_mut(py);
+            state.closed = true;
+            state.wake();
+            state.flight.take()
+        };
+        let Some(mut flight) = flight else { return };
+        match &mut flight.receiving {
+            Some(receiving) => {
+                self.engine.record(
+                    py,
+                    &flight.sent,
+                    Instant::now(),
+                    None,
+                    flight.received_bytes,
+                );
+                if let Some(body) = receiving.body.upgrade() {
+                    let error = receiving.eof().err().unwrap_or(Error::Disconnected);
+                    body.failed(py, error);
+                }
+            }
+            None => {
+                if let Some(request) = flight.request.take() {
+                    Job::failed(request.bind(py), Error::Closed, false);
+                }
+            }
         }
     }
 
@@ -450,9 +508,12 @@ impl State {
 
     fn deadline(&self) -> Option<Instant> {
         let flight = self.flight.as_ref()?;
+        // While the request is being sent the server has no reason to speak.
+        let sending = flight.uploading || flight.held.is_some() || self.sent < self.outgoing.len();
         let silence = flight
             .deadlines
             .sock_read
+            .filter(|_| !sending)
             .map(|limit| flight.last_read + limit);
         match (flight.deadlines.total, silence) {
             (Some(total), Some(silence)) => Some(total.min(silence)),
@@ -471,13 +532,13 @@ impl State {
             if self.closed {
                 return Turn::Over(None);
             }
+            self.flush(cx);
             if self.rearm {
                 self.rearm = false;
                 if let Some(error) = self.poll_timer(cx) {
                     return Turn::Over(Some(error));
                 }
             }
-            self.flush(cx);
             if self.drain.is_some()
                 && self.sent >= self.outgoing.len()
                 && !self.is_holding()
@@ -485,8 +546,8 @@ impl State {
             {
                 return Turn::Sent(waiter);
             }
-            if self.is_paused(py) {
-                return self.wait(cx);
+            if let Some(turn) = self.hold_back(py, cx) {
+                return turn;
             }
             let mut scratch = connection.engine.scratch.borrow_mut(py);
             let Some(transport) = self.transport.as_mut() else {
@@ -535,14 +596,37 @@ impl State {
             .is_some_and(|flight| flight.held.is_some())
     }
 
-    fn is_paused(&self, py: Python<'_>) -> bool {
-        let receiving = self
-            .flight
-            .as_ref()
-            .and_then(|flight| flight.receiving.as_ref());
-        receiving
-            .and_then(|receiving| receiving.body.upgrade())
-            .is_some_and(|body| body.is_full(py))
+    /// Waits while the reader of the body has enough, then decodes what is kept before more is read.
+    #[inline]
+    fn hold_back(&mut self, py: Python<'_>, cx: &Context<'_>) -> Option<Turn> {
+        let flight = self.flight.as_mut()?;
+        let receiving = flight.receiving.as_mut()?;
+        let body = receiving.body.upgrade()?;
+        let room = body.room(py);
+        if room == 0 {
+            self.paused = true;
+            return Some(self.wait(cx));
+        }
+        if self.paused {
+            self.paused = false;
+            flight.last_read = Instant::now();
+        }
+        if !receiving.is_backed_up() {
+            return None;
+        }
+        let decoded = body.extend(py, |content| receiving.decode(&[], content, room));
+        Some(self.progress(body, decoded))
+    }
+
+    /// What became of a body with what was decoded of it just now.
+    fn progress(&mut self, body: Arc<Body>, decoded: Result<Option<usize>, Error>) -> Turn {
+        match decoded {
+            Err(error) => Turn::Over(Some(error)),
+            Ok(unread) => Turn::Progress {
+                body,
+                complete: unread.and_then(|unread| self.complete(unread)),
+            },
+        }
     }
 
     fn flush(&mut self, cx: &mut Context<'_>) {
@@ -562,9 +646,23 @@ impl State {
             self.sent = 0;
             self.outgoing.clear();
             self.outgoing.shrink_to(4096);
+            // A failed flush shows as a failed read.
+            let _ = transport.poll_flush(cx);
+            self.sent_wholly();
+            return;
         }
         // A failed flush shows as a failed read.
         let _ = transport.poll_flush(cx);
+    }
+
+    /// The request is out: from now on silence counts.
+    fn sent_wholly(&mut self) {
+        if let Some(flight) = &mut self.flight
+            && flight.deadlines.sock_read.is_some()
+        {
+            flight.last_read = Instant::now();
+            self.rearm = true;
+        }
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Option<Error> {
@@ -638,13 +736,7 @@ impl State {
         let Some(receiving) = &mut flight.receiving else {
             return Turn::Over(Some(Error::Disconnected));
         };
-        let ended = receiving
-            .decoder
-            .eof()
-            .and_then(|()| match &mut receiving.decompressor {
-                Some(decompressor) => decompressor.finish(),
-                None => Ok(()),
-            });
+        let ended = receiving.eof();
         match (ended, receiving.body.upgrade()) {
             (Ok(()), Some(body)) => {
                 flight.keep_alive = false;
@@ -714,9 +806,13 @@ impl State {
         let Some(flight) = self.flight.as_mut() else {
             return Ok(None);
         };
+        let limits = flight
+            .reading
+            .as_ref()
+            .map_or_else(Limits::default, |reading| reading.limits);
         loop {
             let mut heads = flight.sent.url.heads.borrow_mut(py);
-            match heads.parse(data, flight.head_request, &self.limits)? {
+            match heads.parse(data, flight.head_request, &limits)? {
                 Some(head) if (100..200).contains(&head.status) && head.status != 101 => {
                     flight.interim += 1;
                     if flight.interim > MAX_INTERIM {
@@ -773,8 +869,14 @@ impl State {
             });
         }
         let encoding = head.encoding.filter(|_| flight.decompress);
+        let framing = match &flight.reading {
+            Some(reading) if !reading.until_eof && head.framing == Framing::UntilClose => {
+                Framing::Empty
+            }
+            _ => head.framing,
+        };
         if encoding.is_none() {
-            let length = match head.framing {
+            let length = match framing {
                 Framing::Empty => Some(0),
                 Framing::Length(length) => usize::try_from(length).ok(),
                 Framing::Chunked | Framing::UntilClose => None,
@@ -797,19 +899,18 @@ impl State {
             }
         }
         let raw: Box<[u8]> = data.get(..head.head_len).unwrap_or_default().into();
-        let mut receiving = Receiving {
-            body: Weak::new(),
-            decoder: BodyDecoder::new(head.framing),
-            decompressor: encoding.map(Decompressor::new),
-        };
-        let mut decoded = Vec::new();
-        let (content, complete) = match receiving.decode(rest, &mut decoded) {
-            Ok(Some(consumed)) => (
-                Content::Decoded(decoded),
-                self.complete(rest.len() - consumed),
-            ),
+        let limits = flight.reading.as_ref().map(|reading| reading.decoding);
+        let high_water = flight
+            .reading
+            .as_ref()
+            .map_or(HIGH_WATER_BYTES, |reading| reading.high_water);
+        let mut receiving = Receiving::new(framing, encoding, limits.unwrap_or_default());
+        let mut decoded = BodyContent::default();
+        let (content, complete) = match receiving.decode(rest, &mut decoded, high_water) {
+            Ok(Some(unread)) => (Content::Decoded(decoded), self.complete(unread)),
             Ok(None) => {
-                let body = Body::new(Source::Connection(Arc::clone(connection)), decoded);
+                let carrier = Carrier::Connection(Arc::clone(connection));
+                let body = Body::new(carrier, decoded, high_water);
                 receiving.body = Arc::downgrade(&body);
                 if let Some(flight) = &mut self.flight {
                     flight.receiving = Some(receiving);
@@ -840,34 +941,14 @@ impl State {
         let Some(body) = receiving.body.upgrade() else {
             return Turn::Over(None);
         };
-        match body.extend(py, |buffer| receiving.decode(data, buffer)) {
-            Err(error) => Turn::Over(Some(error)),
-            Ok(None) => Turn::Progress {
-                body,
-                complete: None,
-            },
-            Ok(Some(consumed)) => Turn::Progress {
-                body,
-                complete: self.complete(data.len() - consumed),
-            },
+        if body.wants_piece(py)
+            && let Some((length, unread)) = receiving.pass(data)
+        {
+            body.put(py, data.get(..length).unwrap_or_default());
+            return self.progress(body, Ok(unread));
         }
-    }
-}
-
-impl Receiving {
-    /// The bytes used when the body is complete with them.
-    fn decode(&mut self, data: &[u8], output: &mut Vec<u8>) -> Result<Option<usize>, Error> {
-        let Some(decompressor) = &mut self.decompressor else {
-            let progress = self.decoder.decode(data, output)?;
-            return Ok(progress.complete.then_some(progress.consumed));
-        };
-        let mut plain = Vec::new();
-        let progress = self.decoder.decode(data, &mut plain)?;
-        decompressor.decompress(&plain, output)?;
-        if !progress.complete {
-            return Ok(None);
-        }
-        decompressor.finish()?;
-        Ok(Some(progress.consumed))
+        let room = body.room(py);
+        let decoded = body.extend(py, |content| receiving.decode(data, content, room));
+        self.progress(body, decoded)
     }
 }

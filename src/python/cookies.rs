@@ -77,7 +77,12 @@ impl CookieJar {
             attributes.set_item("domain", &cookie.domain)?;
             attributes.set_item("path", &cookie.path)?;
             attributes.set_item("secure", cookie.secure)?;
-            for (name, value) in &cookie.attributes {
+            // What the jar made of the domain and the path counts, not how the server wrote them.
+            let others = cookie
+                .attributes
+                .iter()
+                .filter(|(name, _)| !matches!(*name, "domain" | "path" | "secure"));
+            for (name, value) in others {
                 attributes.set_item(*name, value)?;
             }
             list.append((&cookie.name, &cookie.coded_value, attributes))?;

@@ -178,6 +178,10 @@ fn build(
         Error::Timeout(TimeoutKind::SockConnect) => "timeout_sock_connect",
         Error::Timeout(TimeoutKind::SockRead) => "timeout_sock_read",
         Error::Disconnected => "disconnected",
+        Error::Closed => {
+            details.set_item("message", error.to_string())?;
+            "connection_closed"
+        }
         Error::Os(source) => {
             put_os_error(&details, &source)?;
             "os_error"

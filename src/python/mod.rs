@@ -6,7 +6,8 @@
 //! | `plan`, `worker` | which scenario runs next, and stepping its coroutine |
 //! | `session`, `arguments`, `request`, `urls` | a request, from the call to its bytes |
 //! | `connector`, `pool`, `opening` | how connections are made, kept, limited and shared |
-//! | `connection`, `stream`, `body` | the exchange on a kept connection, or on a part of one |
+//! | `connection`, `stream`, `carrier` | the exchange on a kept connection, or on a part of one |
+//! | `receiving`, `body` | a response's body, from the socket's bytes to its reader |
 //! | `websocket` | a connection upgraded to websocket messages |
 //! | `response`, `cold`, `awaitable`, `json`, `errors` | what the script gets back |
 //! | `context` | the way to the Python half of the session |
@@ -19,6 +20,7 @@ mod arguments;
 mod awaitable;
 mod body;
 mod bridge;
+mod carrier;
 mod cold;
 mod connection;
 mod connector;
@@ -33,6 +35,7 @@ pub mod monitor;
 mod opening;
 mod plan;
 mod pool;
+mod receiving;
 mod request;
 mod response;
 pub mod results;

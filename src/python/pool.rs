@@ -56,6 +56,10 @@ enum Sharing {
 #[derive(Default)]
 struct State {
     shared: Vec<Shared>,
+    /// Every connection that was opened, as far as it still exists.
+    all: Vec<Weak<Connection>>,
+    /// How many of them there may be before the gone ones are looked for.
+    sweep_at: usize,
     idle: Vec<Arc<Connection>>,
     /// Connections in use or being opened.
     busy: usize,
@@ -263,6 +267,16 @@ impl Pool {
         }
     }
 
+    /// Notes a connection that was opened, so that closing the pool ends it whatever it is doing.
+    pub(crate) fn opened(&self, py: Python<'_>, connection: &Arc<Connection>) {
+        let mut state = self.state.borrow_mut(py);
+        if state.all.len() >= state.sweep_at {
+            state.all.retain(|known| known.strong_count() > 0);
+            state.sweep_at = 2 * state.all.len() + 8;
+        }
+        state.all.push(Arc::downgrade(connection));
+    }
+
     /// Takes back a connection whose exchange has ended.
     #[inline]
     pub(crate) fn put_back(&self, py: Python<'_>, connection: &Arc<Connection>) {
@@ -409,28 +423,34 @@ impl Pool {
         }
     }
 
-    /// Ends every idle connection and every wait; connections in use end when their exchange does.
+    /// Ends every connection but websockets, and every wait; who waits for something on one is told.
     pub(crate) fn close(&self, py: Python<'_>) {
-        let (idle, waiting) = {
+        let (all, shared, waiting) = {
             let mut state = self.state.borrow_mut(py);
             state.closed = true;
-            let idle = std::mem::take(&mut state.idle);
-            for connection in &idle {
+            // Their tasks take them out of the count when they end.
+            for connection in std::mem::take(&mut state.idle) {
                 self.count(&mut state, connection.key);
             }
             let mut waiting: Vec<Py<Awaitable>> = std::mem::take(&mut state.waiting)
                 .into_iter()
                 .map(|waiting| waiting.request)
                 .collect();
+            let mut open = Vec::new();
             for shared in std::mem::take(&mut state.shared) {
-                if let Sharing::Opening(requests) = shared.state {
-                    waiting.extend(requests);
+                match shared.state {
+                    Sharing::Opening(requests) => waiting.extend(requests),
+                    Sharing::Open(multiplexed) => open.push(multiplexed),
+                    Sharing::Refused => {}
                 }
             }
-            (idle, waiting)
+            (std::mem::take(&mut state.all), open, waiting)
         };
-        for connection in idle {
-            connection.abort(py);
+        for connection in all.iter().filter_map(Weak::upgrade) {
+            connection.end(py);
+        }
+        for multiplexed in shared {
+            multiplexed.end();
         }
         for request in waiting {
             let error = errors::connector_closed(py);

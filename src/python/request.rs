@@ -6,11 +6,13 @@
 pub(crate) use super::arguments::Method;
 use super::arguments::{Body as RequestBody, Options};
 use super::awaitable::{Awaitable, Outcome, Task};
+use super::carrier::Carrier;
 use super::connection::{Arrived, Connection, Deadlines};
 use super::errors;
 use super::event_loop::Engine;
 use super::opening::{Opened, Opening};
 use super::pool::{Checkout, CountedPlace, Key, Pool};
+use super::receiving::Reading;
 use super::response::{self, Response};
 use super::session::Session;
 use super::stream::{Multiplexed, Stream};
@@ -33,8 +35,7 @@ enum Place {
     Unsent,
     Queued,
     Connecting(AbortHandle),
-    On(Arc<Connection>),
-    Stream(Arc<Stream>),
+    On(Carrier),
 }
 
 /// See the module's text.
@@ -92,6 +93,10 @@ pub(crate) struct Added {
 }
 
 /// What [`Job::create`] is made from.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts of one request"
+)]
 pub(crate) struct Spec {
     pub(crate) method: Method,
     pub(crate) url: Arc<UrlEntry>,
@@ -105,6 +110,8 @@ pub(crate) struct Spec {
     pub(crate) absolute: bool,
     pub(crate) expect: bool,
     pub(crate) decompress: bool,
+    /// It was sent before, on a kept connection that had gone: this time on a new one.
+    pub(crate) again: bool,
 }
 
 impl Job {
@@ -138,7 +145,7 @@ impl Job {
             absolute: spec.absolute,
             expect: spec.expect,
             place: Place::Unsent,
-            resent: false,
+            resent: spec.again,
             history: Vec::new(),
             elsewhere: false,
             drain: None,
@@ -164,21 +171,25 @@ impl Job {
             let timeouts = job.options.timeouts;
             job.deadlines.total = timeouts.total.map(|total| now + total);
             job.deadlines.sock_read = timeouts.sock_read;
+            if job.resent {
+                job.engine.record_resent(py);
+            }
             (
                 job.session.get().is_closed(py) || job.pool.is_closed(py),
                 Arc::clone(&job.pool),
                 job.key,
                 job.may_multiplex(),
+                job.resent,
             )
         });
-        let Some((closed, pool, key, multiplex)) = checkout else {
+        let Some((closed, pool, key, multiplex, fresh)) = checkout else {
             return;
         };
         if closed {
             let error = pyo3::exceptions::PyRuntimeError::new_err("Session is closed");
             return Awaitable::resolve(slf, Outcome::Error(error));
         }
-        Self::proceed_at(slf, pool.checkout(slf, key, now, false, multiplex), now);
+        Self::proceed_at(slf, pool.checkout(slf, key, now, fresh, multiplex), now);
     }
 
     /// Goes on with the connection that was found, or without one.
@@ -235,7 +246,7 @@ impl Job {
                 .drain
                 .take()
                 .filter(|waiter| !connection.when_sent(waiter.bind(py)));
-            job.place = Place::On(Arc::clone(&connection));
+            job.place = Place::On(Carrier::Connection(Arc::clone(&connection)));
             Ok(sent)
         });
         match rendered {
@@ -268,7 +279,7 @@ impl Job {
                 .drain
                 .take()
                 .filter(|waiter| !stream.when_sent(waiter.bind(py)));
-            job.place = Place::Stream(stream);
+            job.place = Place::On(Carrier::Stream(stream));
             Ok(sent)
         });
         match sent {
@@ -371,15 +382,21 @@ impl Job {
         mut place: CountedPlace,
     ) {
         let py = slf.py();
+        let opened = opened.and_then(|opened| {
+            if place.pool.is_closed(py) {
+                return Err(Error::Closed);
+            }
+            Ok(opened)
+        });
         match opened {
             Ok(Opened::Shared(connection)) => {
                 place.keep();
                 let (sender, driver) = *connection;
-                let multiplexed = Multiplexed::new(sender);
-                engine.handle.spawn(async move {
+                let driver = engine.handle.spawn(async move {
                     // How it ended is told to each of its streams.
                     let _ = driver.await;
                 });
+                let multiplexed = Multiplexed::new(sender, driver.abort_handle());
                 Self::send_beside(slf, &multiplexed, Instant::now());
                 place.pool.shares(py, place.key, &multiplexed);
             }
@@ -394,6 +411,7 @@ impl Job {
                     place.key,
                     transport,
                 );
+                place.pool.opened(py, &connection);
                 engine.handle.spawn(Arc::clone(&connection).serve());
                 if slf.get().is_done(py) {
                     place.pool.put_back(py, &connection);
@@ -687,14 +705,19 @@ impl Job {
     }
 
     /// The exchange broke. `stale`: on a kept connection that was closed before any answer.
-    pub(crate) fn failed(slf: &Bound<'_, Awaitable>, error: Error, stale: bool) {
+    pub(crate) fn failed(slf: &Bound<'_, Awaitable>, mut error: Error, stale: bool) {
         let py = slf.py();
+        let mut resendable = false;
         let again = slf.get().with_job(py, |job| {
+            let closed = job.pool.is_closed(py);
+            if closed && matches!(error, Error::Disconnected | Error::Os(_)) {
+                error = Error::Closed;
+            }
             // RFC 9110, 9.2.2: only idempotent requests may be sent again unasked.
-            let again = stale
-                && !job.resent
-                && job.method.is_idempotent()
-                && !matches!(job.body, RequestBody::Streamed);
+            let allowed = stale && !closed && !job.resent && job.method.is_idempotent();
+            let streamed = matches!(job.body, RequestBody::Streamed);
+            resendable = allowed && streamed;
+            let again = allowed && !streamed;
             if again {
                 job.resent = true;
                 job.place = Place::Unsent;
@@ -709,6 +732,10 @@ impl Job {
             Some(None) => {
                 let made = slf.get().with_job(py, |job| job.exception(py, error));
                 if let Some(error) = made {
+                    if resendable {
+                        // Whether its source can be read again is for the Python half to find out.
+                        let _ = error.value(py).setattr("_molotov_resendable", true);
+                    }
                     Awaitable::resolve(slf, Outcome::Error(error));
                 }
             }
@@ -751,20 +778,18 @@ impl Job {
     /// Appends to the body of a streamed request. False when `drain` should wait before it gives more.
     pub(crate) fn feed(slf: &Bound<'_, Awaitable>, data: &[u8]) -> bool {
         let py = slf.py();
+        let write = |carrier: &Carrier| {
+            carrier.write(py, data);
+            carrier.unsent_bytes(py)
+        };
         let unsent = slf.get().with_job(py, |job| match &job.place {
-            Place::On(connection) => {
-                connection.write(py, data);
-                connection.unsent_bytes(py)
-            }
-            Place::Stream(stream) => {
-                stream.write(py, data);
-                stream.unsent_bytes(py)
-            }
+            Place::On(carrier) => write(carrier),
             _ => {
                 job.streamed.extend_from_slice(data);
                 job.streamed.len()
             }
         });
+        let unsent = unsent.or_else(|| slf.get().upload(py).map(|carrier| write(&carrier)));
         unsent.unwrap_or(0) < UPLOAD_AHEAD_BYTES
     }
 
@@ -773,24 +798,28 @@ impl Job {
         let py = slf.py();
         slf.get().with_job(py, |job| {
             job.upload_done = true;
-            match &job.place {
-                Place::On(connection) => connection.upload_done(py),
-                Place::Stream(stream) => stream.upload_done(py),
-                Place::Unsent | Place::Queued | Place::Connecting(_) => {}
+            if let Place::On(carrier) = &job.place {
+                carrier.upload_done(py);
             }
         });
+        if let Some(carrier) = slf.get().upload(py) {
+            carrier.upload_done(py);
+        }
     }
 
     /// Resolves `waiter` once what was fed is on its way; at once when the request is over.
     pub(crate) fn drain(slf: &Bound<'_, Awaitable>, waiter: &Bound<'_, Awaitable>) {
         let py = slf.py();
         let waits = slf.get().with_job(py, |job| match &job.place {
-            Place::On(connection) => connection.when_sent(waiter),
-            Place::Stream(stream) => stream.when_sent(waiter),
+            Place::On(carrier) => carrier.when_sent(waiter),
             _ => {
                 job.drain = Some(waiter.clone().unbind());
                 true
             }
+        });
+        let waits = waits.or_else(|| {
+            let carrier = slf.get().upload(py)?;
+            Some(carrier.when_sent(waiter))
         });
         if waits != Some(true) {
             Awaitable::resolve(waiter, Outcome::Value(py.None()));
@@ -807,6 +836,19 @@ impl Job {
         self.is_given("upgrade")
     }
 
+    /// How the answer is read, where that is not the usual way.
+    pub(crate) fn reading(&self) -> Option<Arc<Reading>> {
+        self.options.reading.clone()
+    }
+
+    /// What the request went out on.
+    pub(crate) fn carrier(&self) -> Option<Carrier> {
+        match &self.place {
+            Place::On(carrier) => Some(carrier.clone()),
+            _ => None,
+        }
+    }
+
     pub(crate) fn is_uploading(&self) -> bool {
         matches!(self.body, RequestBody::Streamed) && !self.upload_done
     }
@@ -817,8 +859,7 @@ impl Job {
             Place::Unsent => {}
             Place::Queued => self.pool.leave_queue(py, is_it),
             Place::Connecting(task) => task.abort(),
-            Place::On(connection) => connection.abort(py),
-            Place::Stream(stream) => stream.abort(py),
+            Place::On(carrier) => carrier.abort(py),
         }
     }
 }

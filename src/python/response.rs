@@ -53,6 +53,11 @@ struct State {
     url: Option<Py<PyAny>>,
     /// What was taken from the stream piece by piece is gone for `read()`.
     consumed: bool,
+    /// Where the wire's chunks end, of a body that nobody streams any more.
+    ends: Vec<u64>,
+    encoded_bytes: Option<u64>,
+    /// Inside `async with`: leaving that releases it, a bad status does not.
+    in_context: bool,
 }
 
 /// See the module's text.
@@ -120,31 +125,25 @@ impl BodyRead {
         };
         let result = match body {
             None => Response::finish(response, &self.then),
-            Some(body) => match body.take(py, !matches!(*self.then, Then::Chunk)) {
-                Available::NotYet => {
-                    body.wait(awaitable);
-                    return;
-                }
-                Available::Failed(error) => {
-                    // aiohttp's timer is told once; what the connection met stays with the body.
-                    let passing = matches!(error, Error::Timeout(TimeoutKind::Total));
-                    this.state.borrow_mut(py).stored = if passing {
-                        Stored::Released
-                    } else {
-                        Stored::Failed(error.clone())
-                    };
-                    Err(errors::of(py, error, &this.url, &this.method, None))
-                }
-                Available::Data { data, complete } if matches!(*self.then, Then::Chunk) => {
+            Some(body) if matches!(*self.then, Then::Chunk) => match body.take_piece(py) {
+                Available::NotYet => return body.wait(awaitable),
+                Available::Failed(error) => Err(this.broke(py, error)),
+                Available::Data { data, complete } => {
                     let mut state = this.state.borrow_mut(py);
                     state.consumed = true;
                     state.read = true;
                     if complete {
+                        state.ends = body.take_ends(py);
+                        state.encoded_bytes = body.encoded_bytes(py);
                         state.stored = Stored::Decoded(Vec::new());
                         state.closed = true;
                     }
-                    Ok(PyBytes::new(py, &data).into_any())
+                    Ok(data.into_any())
                 }
+            },
+            Some(body) => match body.take(py) {
+                Available::NotYet => return body.wait(awaitable),
+                Available::Failed(error) => Err(this.broke(py, error)),
                 Available::Data { data, .. } => {
                     {
                         let mut state = this.state.borrow_mut(py);
@@ -194,9 +193,14 @@ impl Response {
     ) -> Self {
         let Arrived { head, raw, content } = arrived;
         let closed = !matches!(content, Content::Streaming(_) | Content::Upgraded(_));
+        let (mut ends, mut encoded_bytes) = (Vec::new(), None);
         let stored = match content {
             Content::Inline => Stored::Inline,
-            Content::Decoded(data) => Stored::Decoded(data),
+            Content::Decoded(content) => {
+                ends = content.ends;
+                encoded_bytes = content.encoded_bytes;
+                Stored::Decoded(content.data)
+            }
             Content::Broken(error) => Stored::Failed(error),
             Content::Streaming(body) => Stored::Streaming(body),
             Content::Upgraded(upgraded) => Stored::Upgraded(upgraded),
@@ -212,6 +216,9 @@ impl Response {
             real_url: None,
             url: None,
             consumed: false,
+            ends,
+            encoded_bytes,
+            in_context: false,
         };
         Self {
             session,
@@ -261,6 +268,11 @@ impl Response {
 
     fn head(&self) -> &[u8] {
         self.raw.get(..self.head_len).unwrap_or_default()
+    }
+
+    /// The script is inside `async with`.
+    pub(crate) fn enter(&self, py: Python<'_>) {
+        self.state.borrow_mut(py).in_context = true;
     }
 
     /// Gives the connection back, or ends it when the body is still on its way.
@@ -358,6 +370,18 @@ impl Response {
         }
     }
 
+    /// The exception for a body that broke on its way.
+    fn broke(&self, py: Python<'_>, error: Error) -> PyErr {
+        // aiohttp's timer is told once; what the connection met stays with the body.
+        let passing = matches!(error, Error::Timeout(TimeoutKind::Total));
+        self.state.borrow_mut(py).stored = if passing {
+            Stored::Released
+        } else {
+            Stored::Failed(error.clone())
+        };
+        errors::of(py, error, &self.url, &self.method, None)
+    }
+
     fn has_left(&self, py: Python<'_>) -> bool {
         let state = self.state.borrow(py);
         state.left && !matches!(state.stored, Stored::Failed(_))
@@ -429,20 +453,31 @@ impl Response {
     fn is_json(&self) -> bool {
         let value = self.content_type.get(&self.raw);
         let media_type = value.split(|byte| *byte == b';').next().unwrap_or_default();
-        media_type.trim_ascii() == b"application/json" || is_json(&self.media_type())
+        media_type.trim_ascii() == b"application/json" || is_json(&self.content_type_header())
+    }
+
+    /// The `Content-Type` header, in lower case; empty without one.
+    fn content_type_header(&self) -> String {
+        latin1(self.content_type.get(&self.raw)).to_ascii_lowercase()
     }
 
     fn media_type(&self) -> String {
-        match codec::header(self.head(), "content-type") {
-            // RFC 2045's default, which aiohttp gives for a missing header.
-            None => "application/octet-stream".to_owned(),
-            Some(value) => latin1(value)
-                .split(';')
-                .next()
-                .unwrap_or_default()
-                .trim()
-                .to_ascii_lowercase(),
+        let header = self.content_type_header();
+        let value = header.split(';').next().unwrap_or_default().trim();
+        // RFC 2045's default, which aiohttp gives for a missing or nonsensical header.
+        if value.matches('/').count() == 1 {
+            value.to_owned()
+        } else {
+            "application/octet-stream".to_owned()
         }
+    }
+}
+
+/// Text of a head as aiohttp decodes it: what is no UTF-8 survives as surrogates.
+fn text<'py>(py: Python<'py>, value: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    match std::str::from_utf8(value) {
+        Ok(text) => Ok(PyString::new(py, text).into_any()),
+        Err(_) => PyBytes::new(py, value).call_method1("decode", ("utf-8", "surrogateescape")),
     }
 }
 
@@ -473,8 +508,9 @@ fn is_json(media_type: &str) -> bool {
     let Some(subtype) = media_type.strip_prefix("application/") else {
         return false;
     };
-    subtype == "json"
-        || subtype.strip_suffix("+json").is_some_and(|name| {
+    // What follows does not matter to aiohttp: `application/json-seq` and parameters are fine.
+    subtype.starts_with("json")
+        || subtype.split_once("+json").is_some_and(|(name, _)| {
             !name.is_empty()
                 && name.bytes().all(|byte| {
                     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'+' | b'-')
@@ -536,6 +572,20 @@ impl Response {
         self.status
     }
 
+    /// Libraries that check for an aiohttp response get a yes; a script without aiohttp never asks.
+    #[getter(__class__)]
+    fn class<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let modules = py.import("sys")?.getattr("modules")?;
+        match modules
+            .get_item("aiohttp")
+            .and_then(|aiohttp| aiohttp.getattr("ClientResponse"))
+        {
+            Ok(class) => Ok(class),
+            Err(_) => Ok(slf.get_type().into_any()),
+        }
+    }
+
     #[getter]
     fn ok(&self) -> bool {
         self.status < 400
@@ -547,8 +597,8 @@ impl Response {
     }
 
     #[getter]
-    fn reason(&self) -> Cow<'_, str> {
-        latin1(codec::reason(self.head()))
+    fn reason<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        text(py, codec::reason(self.head()))
     }
 
     #[getter]
@@ -584,14 +634,7 @@ impl Response {
         let made = multidict.getattr("CIMultiDict")?.call0()?;
         let add = made.getattr("add")?;
         for (name, value) in codec::headers(self.head()) {
-            // As aiohttp decodes them: what is no UTF-8 survives as surrogates.
-            let value = match std::str::from_utf8(value) {
-                Ok(text) => PyString::new(py, text).into_any(),
-                Err(_) => {
-                    PyBytes::new(py, value).call_method1("decode", ("utf-8", "surrogateescape"))?
-                }
-            };
-            add.call1((latin1(name), value))?;
+            add.call1((latin1(name), text(py, value)?))?;
         }
         let proxy = multidict.getattr("CIMultiDictProxy")?.call1((made,))?;
         self.state.borrow_mut(py).headers = Some(proxy.clone().unbind());
@@ -692,6 +735,12 @@ impl Response {
         self.state.borrow(py).closed
     }
 
+    /// Whether it was given up: by leaving `async with`, by `release()` or `close()`.
+    #[getter(_released)]
+    fn released(&self, py: Python<'_>) -> bool {
+        self.state.borrow(py).left
+    }
+
     /// What `read()` gave; `None` before.
     #[getter(_body)]
     fn private_body<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
@@ -752,14 +801,14 @@ impl Response {
             let accepted = if expected == "application/json" {
                 this.is_json()
             } else {
-                this.media_type().contains(expected)
+                this.content_type_header().contains(expected)
             };
             if !accepted {
                 // aiohttp reads the body first: a broken one is the error then, and it stays readable.
                 return slf
                     .py()
                     .import("molotov._response")?
-                    .call_method1("wrong_content_type", (slf, this.media_type()));
+                    .call_method1("wrong_content_type", (slf, this.content_type_header()));
             }
         }
         Self::begin(slf, Then::Json { encoding, loads })
@@ -768,6 +817,32 @@ impl Response {
     /// The next piece of the body; empty at its end.
     fn _next_chunk<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         Self::begin(slf, Then::Chunk)
+    }
+
+    /// Whether the time for the whole request ran out while the body is on its way.
+    fn _expired(&self, py: Python<'_>) -> bool {
+        match &self.state.borrow(py).stored {
+            Stored::Streaming(body) => body.is_expired(py),
+            _ => false,
+        }
+    }
+
+    /// Bytes of the body before decompression as far as it has come; `None` when it is not compressed.
+    fn _encoded_bytes(&self, py: Python<'_>) -> Option<u64> {
+        let state = self.state.borrow(py);
+        match &state.stored {
+            Stored::Streaming(body) => body.encoded_bytes(py),
+            _ => state.encoded_bytes,
+        }
+    }
+
+    /// Where chunks of the wire end in the body, counted from its first byte: those not told before.
+    fn _chunk_ends(&self, py: Python<'_>) -> Vec<u64> {
+        let mut state = self.state.borrow_mut(py);
+        match &state.stored {
+            Stored::Streaming(body) => body.take_ends(py),
+            _ => std::mem::take(&mut state.ends),
+        }
     }
 
     /// Gives the connection back; a body that was not read is lost.
@@ -784,13 +859,18 @@ impl Response {
     /// `ClientResponseError` for statuses from 400 on.
     fn raise_for_status(slf: &Bound<'_, Self>) -> PyResult<()> {
         let checked = Self::check_status(slf);
-        if checked.is_err() && !slf.get().state.borrow(slf.py()).read {
+        let keep = {
+            let state = slf.get().state.borrow(slf.py());
+            state.read || state.in_context
+        };
+        if checked.is_err() && !keep {
             slf.get().leave(slf.py());
         }
         checked
     }
 
     fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Ready>> {
+        slf.get().enter(slf.py());
         Ready::settle(slf.py(), Ok(slf.clone().into_any()))
     }
 
@@ -808,7 +888,7 @@ impl Response {
     }
 
     fn __repr__(&self) -> String {
-        let reason = self.reason();
+        let reason = latin1(codec::reason(self.head()));
         format!(
             "<ClientResponse({}) [{} {reason}]>",
             self.url.text, self.status

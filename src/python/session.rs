@@ -11,10 +11,13 @@ use super::cookies::CookieJar;
 use super::event_loop::{Engine, engine_of};
 use super::ffi::GilCell;
 use super::pool::Pool;
+use super::receiving::Reading;
 use super::request::{Job, Spec};
 use super::tls::SslConfig;
 use super::urls;
+use crate::http::codec::Limits;
 use crate::http::connect::{Endpoint, Route};
+use crate::http::content_encoding::DecodeLimits;
 use crate::http::proxy::Proxy;
 use crate::http::target::{self, Target};
 use crate::http::tls::TlsSettings;
@@ -40,7 +43,7 @@ pub(crate) struct Defaults {
 }
 
 impl Defaults {
-    fn new(headers: Vec<(String, String)>, user_agent: &str) -> Self {
+    fn new(headers: Vec<(String, String)>, user_agent: &str, accept_encoding: &str) -> Self {
         let given = |name: &str| {
             headers
                 .iter()
@@ -48,7 +51,7 @@ impl Defaults {
         };
         let automatic: Vec<(&'static str, String)> = [
             ("Accept", "*/*"),
-            ("Accept-Encoding", "gzip, deflate"),
+            ("Accept-Encoding", accept_encoding),
             ("User-Agent", user_agent),
         ]
         .into_iter()
@@ -82,6 +85,8 @@ struct Setup {
     timeouts: Timeouts,
     authorization: Option<String>,
     raise_for_status: bool,
+    reading: Option<Arc<Reading>>,
+    accept_encoding: String,
     jar: Option<Py<CookieJar>>,
 }
 
@@ -130,6 +135,7 @@ impl Session {
             raise_for_status: self.setup.get().is_some_and(|setup| setup.raise_for_status),
             bare: false,
             unverified: false,
+            reading: self.setup.get().and_then(|setup| setup.reading.clone()),
         }
     }
 
@@ -196,6 +202,7 @@ impl Session {
                     absolute: false,
                     expect: false,
                     decompress: true,
+                    again: false,
                 };
                 return Job::create(slf, &setup.engine, &setup.pool, spec).map(Bound::into_any);
             }
@@ -212,6 +219,13 @@ fn user_agent(py: Python<'_>) -> String {
         version.minor,
         env!("CARGO_PKG_VERSION")
     )
+}
+
+fn decoding((max_bytes, max_ratio): (u64, u64)) -> DecodeLimits {
+    DecodeLimits {
+        max_bytes,
+        max_ratio,
+    }
 }
 
 fn limit_in_seconds(value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
@@ -245,7 +259,7 @@ impl Session {
     }
 
     /// Timeouts are in seconds; a limit of 0 is none.
-    #[pyo3(signature = (r#loop, *, headers, connector, auth=None, total=None, connect=None, sock_connect=None, sock_read=None, jar=None, raise_for_status=false, recorder=None, state=None))]
+    #[pyo3(signature = (r#loop, *, headers, connector, auth=None, total=None, connect=None, sock_connect=None, sock_read=None, jar=None, raise_for_status=false, decode_limits=None, accept_encoding="gzip, deflate", recorder=None, state=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
     fn __init__(
         slf: &Bound<'_, Self>,
@@ -259,6 +273,8 @@ impl Session {
         sock_read: Option<Bound<'_, PyAny>>,
         jar: Option<Py<CookieJar>>,
         raise_for_status: bool,
+        decode_limits: Option<(u64, u64)>,
+        accept_encoding: &str,
         recorder: Option<Bound<'_, PyAny>>,
         state: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
@@ -277,14 +293,20 @@ impl Session {
             },
             authorization: auth,
             raise_for_status,
+            reading: decode_limits.map(|decode_limits| {
+                Arc::new(Reading {
+                    decoding: decoding(decode_limits),
+                    ..Reading::default()
+                })
+            }),
+            accept_encoding: accept_encoding.to_owned(),
             jar,
         };
         slf.get()
             .setup
             .set(setup)
             .map_err(|_| PyRuntimeError::new_err("the session is initialised already"))?;
-        slf.get().state.borrow_mut(py).defaults = Defaults::new(headers, &user_agent(py));
-        Ok(())
+        slf.get().set_headers(py, headers)
     }
 
     /// Whether every call goes to the Python half.
@@ -299,8 +321,11 @@ impl Session {
     }
 
     /// Replaces the headers that every request carries.
-    fn _set_headers(&self, py: Python<'_>, headers: Vec<(String, String)>) {
-        self.state.borrow_mut(py).defaults = Defaults::new(headers, &user_agent(py));
+    #[pyo3(name = "_set_headers")]
+    fn set_headers(&self, py: Python<'_>, headers: Vec<(String, String)>) -> PyResult<()> {
+        let accepted = &self.setup()?.accept_encoding;
+        self.state.borrow_mut(py).defaults = Defaults::new(headers, &user_agent(py), accepted);
+        Ok(())
     }
 
     /// Lets later requests fail; ends the connections too if they are the session's own.
@@ -404,9 +429,15 @@ impl Session {
     /// The URL is absolute and encoded. `Host` and `Content-Length` are added when missing. `chunks` is
     /// an async iterator of bytes: framed when the headers say `Transfer-Encoding: chunked`, sent as it
     /// is otherwise. `proxy` is an encoded URL and the headers of a CONNECT request. With `expect` the body
-    /// waits for an interim response.
-    #[pyo3(signature = (method, url, headers, body=None, *, total=None, connect=None, sock_connect=None, sock_read=None, ssl=None, chunks=None, decompress=true, proxy=None, expect=false))]
-    #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
+    /// waits for an interim response. `limits` are the most bytes of the status line and of a header, and the
+    /// most headers; without `until_eof` a body without a length is empty; `high_water` is how many bytes of the
+    /// body may wait for its reader. `again` counts it as resent, and gives it a connection of its own.
+    #[pyo3(signature = (method, url, headers, body=None, *, total=None, connect=None, sock_connect=None, sock_read=None, ssl=None, chunks=None, decompress=true, proxy=None, expect=false, limits=None, until_eof=true, high_water=None, again=false))]
+    #[expect(
+        clippy::too_many_arguments,
+        clippy::fn_params_excessive_bools,
+        reason = "keyword-only in Python"
+    )]
     fn _exchange<'py>(
         slf: &Bound<'py, Self>,
         method: &str,
@@ -422,6 +453,10 @@ impl Session {
         decompress: bool,
         proxy: Option<(String, Vec<(String, String)>)>,
         expect: bool,
+        limits: Option<(usize, usize, usize)>,
+        until_eof: bool,
+        high_water: Option<usize>,
+        again: bool,
     ) -> PyResult<Bound<'py, Awaitable>> {
         let py = slf.py();
         let setup = slf.get().setup()?;
@@ -450,6 +485,21 @@ impl Session {
             (true, None) => 1,
             (true, Some(config)) => setup.pool.ways.tls_number(py, config.get().settings()),
         };
+        let reading = if limits.is_some() || !until_eof || high_water.is_some() {
+            let mut reading = setup.reading.as_deref().copied().unwrap_or_default();
+            if let Some((max_line_size, max_field_size, max_headers)) = limits {
+                reading.limits = Limits {
+                    max_line_size,
+                    max_field_size,
+                    max_headers,
+                };
+            }
+            reading.until_eof = until_eof;
+            reading.high_water = high_water.unwrap_or(reading.high_water);
+            Some(Arc::new(reading))
+        } else {
+            setup.reading.clone()
+        };
         let spec = Spec {
             method,
             headers,
@@ -467,6 +517,7 @@ impl Session {
                 raise_for_status: false,
                 bare: true,
                 unverified: false,
+                reading,
             },
             tls,
             absolute: proxy.is_some() && !url.target.tls,
@@ -476,6 +527,7 @@ impl Session {
             expect,
             url,
             decompress,
+            again,
         };
         let request = Job::create(slf, &setup.engine, &setup.pool, spec)?;
         if let Some(chunks) = chunks {

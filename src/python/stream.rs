@@ -5,14 +5,15 @@
 //! [`super::connection`] is: the place of a request, and the source of a body.
 
 use super::awaitable::{Awaitable, Outcome};
-use super::body::{Body, Source};
+use super::body::{Body, Content as BodyContent};
+use super::carrier::Carrier;
 use super::connection::{Arrived, Content, Deadlines, Sent};
 use super::event_loop::Engine;
 use super::ffi::GilCell;
+use super::receiving::{Reading, Receiving as Decoding};
 use super::request::Job;
 use crate::http::body::BodyDecoder;
 use crate::http::codec::{Framing, ResponseHead};
-use crate::http::content_encoding::Decompressor;
 use crate::http::error::{Error, TimeoutKind};
 use crate::http::http2::{self, Sender};
 use bytes::{Bytes, BytesMut};
@@ -34,14 +35,25 @@ pub(crate) struct Multiplexed {
     sender: GilCell<Sender>,
     /// It has carried an answer: a failure may be the end of its life rather than the server's refusal.
     served: AtomicBool,
+    /// The task that moves the bytes of all streams.
+    driver: AbortHandle,
 }
 
 impl Multiplexed {
-    pub(crate) fn new(sender: Sender) -> Arc<Self> {
+    pub(crate) fn new(sender: Sender, driver: AbortHandle) -> Arc<Self> {
         Arc::new(Self {
             sender: GilCell::new(sender),
             served: AtomicBool::new(false),
+            driver,
         })
+    }
+
+    /// Lets the connection go: its streams fail as when the server had closed it, and without any it ends with
+    /// a goodbye.
+    pub(crate) fn end(self: Arc<Self>) {
+        if let Err(busy) = Arc::try_unwrap(self) {
+            busy.driver.abort();
+        }
     }
 
     /// Whether the server still takes requests, as far as is known.
@@ -74,6 +86,8 @@ struct State {
 /// See the module's text.
 pub(crate) struct Stream {
     engine: Arc<Engine>,
+    /// When the time for the whole request is over.
+    total: Option<Instant>,
     state: GilCell<State>,
 }
 
@@ -107,6 +121,7 @@ impl Stream {
         let held = job.held_body();
         let stream = Arc::new(Self {
             engine: Arc::clone(&job.engine),
+            total: job.deadlines.total,
             state: GilCell::new(State {
                 sent: Sent {
                     method: job.method.clone(),
@@ -131,6 +146,7 @@ impl Stream {
             multiplexed: Arc::clone(multiplexed),
             head_request: job.method.is_head(),
             decompress: job.decompress,
+            reading: job.reading(),
             clock: Clock {
                 deadlines: job.deadlines,
                 last_read: began,
@@ -164,6 +180,17 @@ impl Stream {
             }
         }
         state.wake();
+    }
+
+    /// Whether the request's body is still on its way.
+    pub(crate) fn is_uploading(&self, py: Python<'_>) -> bool {
+        let state = self.state.borrow(py);
+        !state.fed && !state.upload_over
+    }
+
+    /// Whether the time for the whole request is over.
+    pub(crate) fn is_expired(&self) -> bool {
+        self.total.is_some_and(|total| Instant::now() >= total)
     }
 
     /// The streamed body is complete.
@@ -241,10 +268,17 @@ impl Stream {
             .record(py, &sent, Instant::now(), status, received_bytes);
     }
 
-    /// Hands the server as much of the body as it has made room for.
-    fn pump(&self, cx: &mut Context<'_>, upload: &mut SendStream<Bytes>) {
+    /// Hands the server as much of the body as it has made room for. While there is something to send, the
+    /// server has no reason to speak.
+    fn pump(&self, cx: &mut Context<'_>, upload: &mut SendStream<Bytes>, clock: &mut Clock) {
         Python::attach(|py| {
-            let waiter = self.state.borrow_mut(py).pump(cx, upload);
+            let waiter = {
+                let mut state = self.state.borrow_mut(py);
+                if !state.upload_over {
+                    clock.last_read = Instant::now();
+                }
+                state.pump(cx, upload)
+            };
             if let Some(waiter) = waiter {
                 Awaitable::resolve(waiter.bind(py), Outcome::Value(py.None()));
             }
@@ -333,13 +367,14 @@ struct Exchange {
     multiplexed: Arc<Multiplexed>,
     head_request: bool,
     decompress: bool,
+    reading: Option<Arc<Reading>>,
     clock: Clock,
 }
 
 /// A response's body as it arrives.
 struct Receiving {
     incoming: RecvStream,
-    decompressor: Option<Decompressor>,
+    decoding: Decoding,
 }
 
 impl Exchange {
@@ -397,7 +432,7 @@ impl Exchange {
         let (stream, clock) = (&self.stream, &mut self.clock);
         let answer = poll_fn(|cx| {
             poll_interim(stream, &mut response, cx);
-            stream.pump(cx, &mut upload);
+            stream.pump(cx, &mut upload, clock);
             match Pin::new(&mut response).poll(cx) {
                 Poll::Ready(done) => Poll::Ready(Ok(done)),
                 Poll::Pending => clock.poll(cx).map(Err),
@@ -409,13 +444,13 @@ impl Exchange {
             .into_parts();
         self.clock.last_read = Instant::now();
         self.multiplexed.served.store(true, Ordering::Relaxed);
-        let (raw, head) = http2::response_head(&parts, self.head_request)?;
+        let reading = self.reading();
+        let (raw, head) = http2::response_head(&parts, self.head_request, &reading.limits)?;
+        let encoding = head.encoding.filter(|_| self.decompress);
         let mut receiving = Receiving {
             incoming,
-            decompressor: head
-                .encoding
-                .filter(|_| self.decompress)
-                .map(Decompressor::new),
+            // HTTP/2 says itself where a body ends.
+            decoding: Decoding::new(Framing::UntilClose, encoding, reading.decoding),
         };
         Ok(self
             .deliver(raw, head, &mut receiving)
@@ -430,14 +465,19 @@ impl Exchange {
         head: ResponseHead,
         receiving: &mut Receiving,
     ) -> Option<Weak<Body>> {
-        let mut data = Vec::new();
+        let high_water = self.reading().high_water;
+        let mut content = BodyContent::default();
         let mut received = raw.len();
         // Small bodies come with their head: no reader needs to be woken for them.
         let ended = loop {
+            let room = high_water.saturating_sub(content.data.len());
+            if room == 0 || receiving.decoding.is_backed_up() {
+                break None;
+            }
             let next = poll_fn(|cx| Poll::Ready(receiving.incoming.poll_data(cx))).await;
             match next {
                 Poll::Pending => break None,
-                Poll::Ready(piece) => match receiving.take(piece, &mut data) {
+                Poll::Ready(piece) => match receiving.take(piece, &mut content, room) {
                     Ok(Some(count)) => received += count,
                     Ok(None) => break Some(Ok(())),
                     Err(error) => break Some(Err(error)),
@@ -452,9 +492,10 @@ impl Exchange {
             }
             let content = match &ended {
                 None => {
-                    Content::Streaming(Body::new(Source::Stream(Arc::clone(&self.stream)), data))
+                    let carrier = Carrier::Stream(Arc::clone(&self.stream));
+                    Content::Streaming(Body::new(carrier, content, high_water))
                 }
-                Some(Ok(())) => Content::Decoded(data),
+                Some(Ok(())) => Content::Decoded(content),
                 Some(Err(error)) => Content::Broken(error.clone()),
             };
             let body = match &content {
@@ -473,6 +514,10 @@ impl Exchange {
             Job::arrived(self.request.bind(py), arrived);
             body
         })
+    }
+
+    fn reading(&self) -> Reading {
+        self.reading.as_deref().copied().unwrap_or_default()
     }
 
     fn failed(&self, error: &h2::Error) -> Failed {
@@ -500,23 +545,40 @@ async fn read_on(
     upload: &mut SendStream<Bytes>,
     body: &Weak<Body>,
 ) -> Result<(), Error> {
+    let mut paused = false;
     loop {
-        let piece = poll_fn(|cx| {
-            stream.pump(cx, upload);
-            let full = Python::attach(|py| body.upgrade().is_some_and(|body| body.is_full(py)));
-            if !full && let Poll::Ready(piece) = receiving.incoming.poll_data(cx) {
-                return Poll::Ready(Ok(piece));
+        let next = poll_fn(|cx| {
+            stream.pump(cx, upload, clock);
+            let room = Python::attach(|py| body.upgrade().map_or(usize::MAX, |body| body.room(py)));
+            // Silence while the reader is behind is not the server's.
+            let was_paused = std::mem::replace(&mut paused, room == 0);
+            if paused || was_paused {
+                clock.last_read = Instant::now();
+            }
+            if room > 0 {
+                if receiving.decoding.is_backed_up() {
+                    return Poll::Ready(Ok((None, room)));
+                }
+                if let Poll::Ready(piece) = receiving.incoming.poll_data(cx) {
+                    clock.last_read = Instant::now();
+                    return Poll::Ready(Ok((Some(piece), room)));
+                }
             }
             clock.poll(cx).map(Err)
         });
-        let piece = piece.await?;
-        clock.last_read = Instant::now();
+        let (piece, room) = next.await?;
         let over = Python::attach(|py| {
             // Nobody will read it: the response is gone.
             let Some(body) = body.upgrade() else {
                 return Ok::<bool, Error>(true);
             };
-            let count = body.extend(py, |buffer| receiving.take(piece, buffer))?;
+            let count = body.extend(py, |content| match piece {
+                Some(piece) => receiving.take(piece, content, room),
+                None => receiving
+                    .decoding
+                    .decode(&[], content, room)
+                    .map(|_| Some(0)),
+            })?;
             let status = {
                 let mut state = stream.state.borrow_mut(py);
                 state.received_bytes += count.unwrap_or(0) as u64;
@@ -535,23 +597,20 @@ async fn read_on(
 }
 
 impl Receiving {
-    /// Takes a piece of the body; gives its size, and `None` at the end.
+    /// Takes a piece of the body, and decodes as much of it as there is `room` for; gives its size, and `None` at
+    /// the end. What is decoded already comes first: see [`Decoding::is_backed_up`].
     fn take(
         &mut self,
         piece: Option<Result<Bytes, h2::Error>>,
-        output: &mut Vec<u8>,
+        content: &mut BodyContent,
+        room: usize,
     ) -> Result<Option<usize>, Error> {
         let Some(piece) = piece else {
-            if let Some(decompressor) = &mut self.decompressor {
-                decompressor.finish()?;
-            }
+            self.decoding.eof()?;
             return Ok(None);
         };
         let piece = piece.map_err(|error| http2::broken_body(&error))?;
-        match &mut self.decompressor {
-            None => output.extend_from_slice(&piece),
-            Some(decompressor) => decompressor.decompress(&piece, output)?,
-        }
+        self.decoding.decode(&piece, content, room)?;
         // The room is the server's again. A failure is one of the stream, which the next read tells.
         let _ = self.incoming.flow_control().release_capacity(piece.len());
         Ok(Some(piece.len()))

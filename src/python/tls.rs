@@ -7,7 +7,8 @@ use pyo3::prelude::*;
 /// How TLS is spoken. `verify` is "none", "system", or "ca" for the authorities in `ca_pem` alone, which
 /// otherwise come on top of the system's.
 ///
-/// `fingerprint` is the SHA-256 of the certificate. `minimum_version` and `maximum_version` are `None`,
+/// `leaf_pem` holds certificates of servers that are trusted as they are: self-signed ones, and with
+/// `partial_chain` others too. `fingerprint` is the SHA-256 of the certificate. `minimum_version` and `maximum_version` are `None`,
 /// "1.2" or "1.3". `protocols` are those to offer by ALPN; `None` are the session's own. `identity` is a
 /// client certificate and its unencrypted key, both in PEM.
 #[pyclass(frozen, module = "molotov._core")]
@@ -22,11 +23,13 @@ impl SslConfig {
 #[pymethods]
 impl SslConfig {
     #[new]
-    #[pyo3(signature = (*, verify="system", ca_pem=None, fingerprint=None, check_hostname=true, minimum_version=None, maximum_version=None, protocols=None, identity=None, server_hostname=None))]
+    #[pyo3(signature = (*, verify="system", ca_pem=None, leaf_pem=None, partial_chain=false, fingerprint=None, check_hostname=true, minimum_version=None, maximum_version=None, protocols=None, identity=None, server_hostname=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
     fn new(
         verify: &str,
         ca_pem: Option<Vec<u8>>,
+        leaf_pem: Option<Vec<u8>>,
+        partial_chain: bool,
         fingerprint: Option<Vec<u8>>,
         check_hostname: bool,
         minimum_version: Option<&str>,
@@ -65,6 +68,8 @@ impl SslConfig {
         }
         Ok(Self(TlsSettings {
             verify,
+            leaf_pem: leaf_pem.unwrap_or_default(),
+            partial_chain,
             check_hostname,
             versions,
             protocols,

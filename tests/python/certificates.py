@@ -60,6 +60,14 @@ class Certificates:
             *("-extfile", f"{name}.ext", "-in", f"{name}.csr", "-out", f"{name}.pem", *period),
         )
 
+    def sign_itself(self, name: str, alternative: str) -> None:
+        """Write `name`.pem and `name`.key, a server's certificate that no authority vouches for."""
+        self._openssl(
+            *("req", "-x509", *_KEY, "-days", "2", "-keyout", f"{name}.key", "-out", f"{name}.pem"),
+            *("-subj", f"/CN={name}", "-addext", "basicConstraints=critical,CA:FALSE"),
+            *("-addext", f"subjectAltName={alternative}"),
+        )
+
     def _openssl(self, *arguments: str) -> None:
         subprocess.run(["openssl", *arguments], cwd=self.directory, check=True, capture_output=True)
 

@@ -1,11 +1,12 @@
 """The server that session tests talk to, and the recording of what it saw.
 
-Used by test_session.py and test_session_differential.py; not a test itself.
+Used by test_session.py and the test_differential modules; not a test itself.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 from collections.abc import Coroutine
 from typing import Any
@@ -57,6 +58,8 @@ class Server:
         await self._runner.cleanup()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
+        if request.path == "/duplex":
+            return await _duplex(request)
         body = await request.content.read()
         headers = [(name.decode(), value.decode("utf-8", "replace")) for name, value in request.raw_headers]
         self.seen.append(
@@ -143,14 +146,54 @@ class Server:
             request.transport.write(request.query["bytes"].encode("latin-1"))
             request.transport.close()
             return web.Response()
+        if kind == "digest":
+            return _digest(request, body)
         if kind == "empty":
             return web.Response(status=204)
         return web.json_response({"method": request.method, "path": request.path_qs, "length": len(body)})
 
 
+async def _duplex(request: web.Request) -> web.StreamResponse:
+    """Answer each line of the body while the rest is still to come; the fourth one ends it."""
+    answer = web.StreamResponse()
+    await answer.prepare(request)
+    for _ in range(4):
+        await answer.write(b"got " + await request.content.readline())
+    await answer.write_eof()
+    return answer
+
+
+def _digest(request: web.Request, body: bytes) -> web.Response:
+    """Ask for joe's digest credentials (RFC 7616), whose password is "secret", and check them."""
+    algorithm = request.query.get("algorithm", "MD5")
+    qop = request.query.get("qop", "auth")
+
+    def hashed(text: bytes) -> str:
+        return (hashlib.sha256 if algorithm == "SHA-256" else hashlib.md5)(text).hexdigest()
+
+    given = request.headers.get("Authorization", "")
+    fields = {
+        name: quoted or plain for name, quoted, plain in re.findall(r'(\w+)=(?:"([^"]*)"|([^,\s]+))', given)
+    }
+    if given.startswith("Digest "):
+        secret = hashed(b"joe:here:secret")
+        asked = f"{request.method}:{request.raw_path}"
+        if qop == "auth-int":
+            asked += ":" + hashed(body)
+        middle = f"{fields['nonce']}:"
+        if qop:
+            middle += f"{fields['nc']}:{fields['cnonce']}:{fields['qop']}:"
+        if fields["response"] == hashed(f"{secret}:{middle}{hashed(asked.encode())}".encode()):
+            return web.Response(text=f"welcome {fields['username']}, {fields.get('nc')}")
+    challenge = f'Digest realm="here", nonce="abc", opaque="xyz", algorithm={algorithm}'
+    if qop:
+        challenge += f', qop="{qop}"'
+    return web.Response(status=401, headers={"WWW-Authenticate": challenge}, text="who are you?")
+
+
 _CHANCE = (
     (re.compile(rb"[0-9a-f]{32}"), b"BOUNDARY"),
-    (re.compile(rb"^Python/[0-9.]+ (aiohttp|molotov)/\S+$"), b"AGENT"),
+    (re.compile(rb"Python/[0-9.]+ (aiohttp|molotov)/[^\s']+"), b"AGENT"),
 )
 
 

@@ -79,6 +79,41 @@ async def when_told(wire: Wire, head: bytes, writer: asyncio.StreamWriter) -> bo
     return True
 
 
+def test_a_slow_reader_holds_the_server_back():
+    """What the server could send is bounded by the sockets' buffers and ours, however long it would go on."""
+    sent = 0
+
+    async def floods(wire: Wire, head: bytes, writer: asyncio.StreamWriter) -> bool:
+        nonlocal sent
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+        piece = b"x" * 65536
+        while True:
+            writer.write(piece)
+            waiting = asyncio.ensure_future(writer.drain())
+            # Once nothing more is taken in all these turns, the server is held back.
+            for _ in range(1000):
+                if waiting.done():
+                    break
+                await asyncio.sleep(0)
+            else:
+                wire.gate.set()
+            await waiting
+            sent += len(piece)
+
+    async def check(wire: Wire) -> None:
+        async with ClientSession() as session:
+            async with session.get(wire.url) as response:
+                assert len(await response.content.readexactly(1000)) == 1000
+                await wire.gate.wait()
+                held_at = sent
+                assert held_at < 100_000_000
+                # It goes on as soon as the reader does.
+                await response.content.readexactly(held_at + 10_000_000)
+                assert sent > held_at
+
+    checked(floods, check)
+
+
 async def then_closes(wire: Wire, head: bytes, writer: asyncio.StreamWriter) -> bool:
     writer.write(OK)
     return False
@@ -153,6 +188,26 @@ def test_a_cancelled_request_ends_its_connection(arguments: dict[str, Any]):
             await wire.closed.wait()
             assert (await session.get(wire.url, **arguments)).status == 200
         assert wire.accepted == 2
+
+    checked(when_told, check)
+
+
+@pytest.mark.parametrize("steps", range(4))
+def test_cancelled_requests_leave_their_places(steps: int):
+    """However far they came: before they were sent, while they connect, while they wait for a place."""
+
+    async def check(wire: Wire) -> None:
+        async with ClientSession(connector=aiohttp.TCPConnector(limit=2)) as session:
+            for _ in range(10):
+                calls = [asyncio.ensure_future(session.get(wire.url)) for _ in range(5)]
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                for call in calls:
+                    call.cancel()
+                await asyncio.wait(calls)
+            wire.gate.set()
+            answers = await asyncio.gather(*(session.get(wire.url) for _ in range(6)))
+            assert [answer.status for answer in answers] == [200] * 6
 
     checked(when_told, check)
 

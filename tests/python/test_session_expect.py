@@ -9,9 +9,9 @@ from typing import Any
 
 import aiohttp
 import pytest
+from differential import attributes, differences, observe
 from molotov.session import ClientSession
 from session_server import placed, run, without_chance
-from test_session_differential import attributes, differences, observe
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 

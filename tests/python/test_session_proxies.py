@@ -12,10 +12,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 from certificates import Certificates
+from differential import attributes, differences, observe, without
 from molotov.session import ClientSession
 from proxy_server import Instead, ProxyServer
 from session_server import Server, run, without_chance
-from test_session_differential import attributes, differences, observe, without
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 

@@ -15,9 +15,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 from certificates import Certificates
+from differential import attributes, differences
 from molotov.session import ClientSession
 from session_server import run
-from test_session_differential import attributes, differences
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
@@ -31,6 +31,8 @@ def certificates(tmp_path_factory: Any) -> Certificates:
     made.issue("common", None)
     made.issue("common elsewhere", "DNS:elsewhere.test")
     made.issue("client", None, subject="client")
+    made.sign_itself("alone", "DNS:localhost")
+    made.sign_itself("other", "DNS:localhost")
     return made
 
 
@@ -275,6 +277,51 @@ def test_authorities_come_from_directories_and_on_top_of_the_defaults(
 
 
 HANDSHAKES: dict[str, Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]] = {}
+
+
+def _loading(how: str, path: Path, context: ssl.SSLContext) -> None:
+    text = path.read_text()
+    if how == "file":
+        context.load_verify_locations(path)
+    elif how == "text":
+        context.load_verify_locations(cadata=text)
+    else:
+        context.load_verify_locations(cadata=ssl.PEM_cert_to_DER_cert(text) * 2)
+
+
+@pytest.mark.parametrize("place", ["named", "numbered"])
+@pytest.mark.parametrize("how", ["file", "text", "bytes"])
+@pytest.mark.parametrize("partial", [False, True])
+@pytest.mark.parametrize(
+    ("trusted", "server", "accepted"),
+    [
+        ("alone", "alone", True),
+        ("alone", "other", False),
+        ("alone", "server", False),
+        # Not self-signed: a part of a chain.
+        ("server", "server", None),
+        ("expired", "expired", False),
+    ],
+)
+def test_the_certificate_of_a_server_may_be_trusted_itself(
+    trusted: str,
+    server: str,
+    accepted: bool | None,
+    partial: bool,
+    how: str,
+    place: str,
+    certificates: Certificates,
+):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.verify_flags &= ~ssl.VERIFY_X509_PARTIAL_CHAIN
+    if partial:
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    _loading(how, Path(certificates.path(f"{trusted}.pem")), context)
+    outcome, _ = same(
+        certificates.server(server), lambda secure: {"url": getattr(secure, place), "ssl": context}
+    )
+    if place == "named":
+        assert ("version" in outcome) == (partial if accepted is None else accepted)
 
 
 def handshake(function: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import WSMsgType
-from molotov import _fallback
+from molotov import _core, _fallback
 from molotov.session import ClientSession
 from session_server import run
 from test_session import Certificates
@@ -307,6 +307,17 @@ def test_what_was_sent_before_the_end_arrives():
     run(main())
 
 
+async def ignores(*_: Any) -> None:
+    """Take any signal of a trace."""
+
+
+def listening(signal: str, listener: Any = ignores) -> aiohttp.TraceConfig:
+    """Make a trace_config with a listener."""
+    config = aiohttp.TraceConfig()
+    getattr(config, signal).append(listener)
+    return config
+
+
 class Custom(aiohttp.ClientWebSocketResponse):
     """A script's own class."""
 
@@ -315,7 +326,11 @@ class Custom(aiohttp.ClientWebSocketResponse):
     ("reason", "session_options", "options"),
     [
         ("a websocket class", {"ws_response_class": Custom}, {}),
-        ("trace_configs", {"trace_configs": [aiohttp.TraceConfig()]}, {}),
+        (
+            "trace_configs with on_connection_create_start",
+            {"trace_configs": [listening("on_connection_create_start")]},
+            {},
+        ),
         ("Expect: 100-continue", {}, {"headers": {"Expect": "100-continue"}}),
     ],
 )
@@ -437,20 +452,50 @@ def test_websockets_over_tls(certificates: Certificates, native: bool):
     run(main(), native=native)
 
 
-def test_a_client_certificate_is_aiohttps_business(
-    certificates: Certificates, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("native", [True, False], ids=["native loop", "asyncio's loop"])
+def test_a_client_certificate_is_shown(
+    certificates: Certificates, caplog: pytest.LogCaptureFixture, native: bool
 ):
-    context = ssl.create_default_context(cafile=certificates.path("ca.pem"))
-    context.load_cert_chain(certificates.path("server.pem"), certificates.path("server.key"))
+    asking = certificates.server()
+    asking.verify_mode = ssl.CERT_REQUIRED
+    asking.load_verify_locations(certificates.path("ca.pem"))
+    # With TLS 1.3 a server refuses behind the client's back, when the handshake is over for that side.
+    asking.maximum_version = ssl.TLSVersion.TLSv1_2
+    known = certificates.trusting()
+    known.load_cert_chain(certificates.path("server.pem"), certificates.path("server.key"))
 
     async def main() -> None:
-        async with RawServer(echoes, tls=certificates.server()) as server, ClientSession() as session:
-            async with session.ws_connect(server.base, ssl=context) as socket:
+        async with RawServer(echoes, tls=asking) as server, ClientSession() as session:
+            async with session.ws_connect(server.base, ssl=known) as socket:
+                assert type(socket) is _core.ClientWebSocketResponse
                 await socket.send_str("x")
                 assert await socket.receive_str() == "x"
+            with pytest.raises(aiohttp.ClientConnectorError):
+                await session.ws_connect(server.base, ssl=certificates.trusting())
+            assert session._aiohttp_session is None
 
     _fallback._announced.clear()
+    run(main(), native=native)
+    assert caplog.messages == []
+
+
+def test_traces_are_told_of_the_handshake():
+    async def note(session: Any, context: Any, parameters: Any) -> None:
+        told.append((type(parameters).__name__, parameters.method, str(parameters.url)))
+
+    told: list[tuple[str, str, str]] = []
+    trace = listening("on_request_start", note)
+    trace.on_request_end.append(note)
+
+    async def main() -> None:
+        async with RawServer(echoes) as server:
+            for make in (aiohttp.ClientSession, ClientSession):
+                async with (
+                    make(trace_configs=[trace]) as session,
+                    session.ws_connect(server.base) as socket,
+                ):
+                    assert make is aiohttp.ClientSession or type(socket) is _core.ClientWebSocketResponse
+
     run(main())
-    assert [message.rpartition(": ")[2] for message in caplog.messages] == [
-        "an SSLContext with a client certificate"
-    ]
+    assert len(told) == 4
+    assert told[:2] == told[2:]
