@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ from typing import IO
 KINTO = "kinto==26.5.0"
 SECONDS_TO_START = 60
 SECONDS_TO_STOP = 10
-SECONDS_AFTER_THE_RAMP = 90
+SECONDS_BESIDE_THE_SEARCH = 90
 
 _TREE = Path(__file__).resolve().parent.parent
 _INI = _TREE / "tools" / "kinto-memory.ini"
@@ -152,7 +153,16 @@ def running_kinto(kinto: Path, port: int = 0) -> Iterator[str]:
 
 
 def _size(molotov: list[str], url: str, seconds: float, workers: int) -> int:
-    options = ["--sizing", "--workers", str(workers), "--ramp-up", f"{seconds:g}"]
+    port = urllib.parse.urlsplit(url).port
+    options = [
+        "--sizing",
+        "--workers",
+        str(workers),
+        "--sizing-budget",
+        f"{seconds:g}",
+        "--monitor",
+        f"port:{port}",
+    ]
     command = [*molotov, *options, str(_SCENARIO)]
     print(f"SERVER_URL={url} {' '.join(['molotov', *command[1:]])}", flush=True)
     load_test = subprocess.Popen(command, env={**os.environ, "SERVER_URL": url})
@@ -160,7 +170,7 @@ def _size(molotov: list[str], url: str, seconds: float, workers: int) -> int:
     signal.signal(signal.SIGINT, lambda *_: None)
     signal.signal(signal.SIGTERM, lambda *_: load_test.terminate())
     try:
-        return load_test.wait(seconds + SECONDS_AFTER_THE_RAMP)
+        return load_test.wait(seconds + SECONDS_BESIDE_THE_SEARCH)
     except subprocess.TimeoutExpired:
         load_test.send_signal(signal.SIGINT)
         return load_test.wait()
@@ -168,8 +178,10 @@ def _size(molotov: list[str], url: str, seconds: float, workers: int) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Size a real Kinto on this machine")
-    parser.add_argument("--seconds", type=float, default=60.0, help="length of the ramp (default: 60)")
-    parser.add_argument("--workers", type=int, default=100, help="workers at its end (default: 100)")
+    parser.add_argument(
+        "--seconds", type=float, default=60.0, help="of the search after the ramp (default: 60)"
+    )
+    parser.add_argument("--workers", type=int, default=100, help="most workers (default: 100)")
     parser.add_argument("--port", type=int, default=0, help="Kinto's port (default: a free one)")
     parser.add_argument("--cache", type=Path, default=default_cache(), help="where Kinto is kept")
     return parser

@@ -556,8 +556,11 @@ impl State {
             let count = match transport.poll_read(cx, &mut scratch) {
                 Poll::Pending => {
                     drop(scratch);
-                    // Woken without data: perhaps it was the timer.
-                    if first && let Some(error) = self.poll_timer(cx) {
+                    // Woken without data: perhaps it was the timer. While a body comes without a pause, data
+                    // is there whenever the timer rings.
+                    if (first || self.is_receiving())
+                        && let Some(error) = self.poll_timer(cx)
+                    {
                         return Turn::Over(Some(error));
                     }
                     return self.wait(cx);
@@ -587,6 +590,13 @@ impl State {
             self.waker = Some(cx.waker().clone());
         }
         Turn::Wait
+    }
+
+    /// Whether the head of a response has come, and its body has not ended.
+    fn is_receiving(&self) -> bool {
+        self.flight
+            .as_ref()
+            .is_some_and(|flight| flight.receiving.is_some())
     }
 
     /// Whether a body waits for an interim response.

@@ -266,6 +266,12 @@ TIMEOUTS = {
         "total=0.3",
         "TimeoutError",
     ),
+    # There is nearly always something to read when the timer rings.
+    "hasty body, total": (
+        servers.repeating(response(b"Transfer-Encoding: chunked\r\n"), b"4\r\nmore\r\n", 0.0001),
+        "total=0.3",
+        "TimeoutError",
+    ),
     "half a body, sock_read": (
         servers.answering(response(b"Content-Length: 100\r\n", b"half"), linger=True),
         "sock_read=0.3",
