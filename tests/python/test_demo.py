@@ -135,7 +135,7 @@ def test_the_demo_takes_the_usual_options():
 
 
 def test_the_demo_can_be_sized():
-    result = molotov("--demo", "-c", "--sizing", "--ramp-up", "6")
+    result = molotov("--demo", "-c", "--sizing", "--ramp-up", "6", "--sizing-budget", "3")
     assert result.returncode == 0, result.stderr
     assert "Sizing is over!" in result.stdout, result.stdout[-2000:]
     workers = re.search(r"Error Ratio [0-9.]+ % obtained with (\d+) workers\.", result.stdout)

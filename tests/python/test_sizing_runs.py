@@ -100,14 +100,32 @@ async def step(session):
     async with slots:
         await asyncio.sleep(0.02)
 """
+FIXTURES = """
+opened = []
+
+@molotov.setup_session()
+async def open_session(worker_id, session):
+    assert worker_id not in opened
+    opened.append(worker_id)
+
+@molotov.teardown()
+def teardown(worker_id):
+    opened.remove(worker_id)
+
+@molotov.global_teardown()
+def over():
+    print("left open:", opened)
+"""
 CAPACITY = re.compile(r"^CAPACITY (\d+(?:\.\d+)?) runs/s \(95 % .+\) at (\d+) workers?\b.*$", re.M)
 
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_search_ends_in_a_capacity_and_the_levels_it_measured(tmp_path, processes):
-    write(tmp_path, LIMITED)
+    write(tmp_path, LIMITED + FIXTURES)
     done = run(tmp_path, "-c", "--sizing", "--sizing-budget", "3", "-w", "16", "-p", str(processes))
     assert done.returncode == 0, done.stdout
+    # Workers that pause keep their sessions.
+    assert "left open: []" in done.stdout
     assert BLOCK.search(done.stdout), done.stdout
     found = CAPACITY.search(done.stdout)
     assert found, done.stdout
@@ -128,29 +146,3 @@ def test_an_interrupted_search_tells_what_it_knows(tmp_path):
         code, output = running.end()
     assert code == 0
     assert "*** Bye ***" in output
-
-
-def test_a_search_keeps_the_sessions_of_workers_that_pause(tmp_path):
-    write(
-        tmp_path,
-        LIMITED
-        + """
-opened = []
-
-@molotov.setup_session()
-async def open_session(worker_id, session):
-    assert worker_id not in opened
-    opened.append(worker_id)
-
-@molotov.teardown()
-def teardown(worker_id):
-    opened.remove(worker_id)
-
-@molotov.global_teardown()
-def over():
-    print("left open:", opened)
-""",
-    )
-    done = run(tmp_path, "-c", "--sizing", "--sizing-budget", "3", "-w", "16")
-    assert done.returncode == 0, done.stdout
-    assert "left open: []" in done.stdout
