@@ -18,7 +18,7 @@ from molotov._traces import Told
 if TYPE_CHECKING:
     from molotov.session import ClientSession
 
-__all__ = ["perform"]
+__all__ = ["foreign_proxy", "perform"]
 
 #: Arguments of a single request that only aiohttp itself can honour, with the reason that is logged.
 _FOREIGN = {
@@ -71,11 +71,13 @@ def _foreign(session: ClientSession, method: str, url: Any, call: dict[str, Any]
         return "the CONNECT method"
     if str(url).lower().startswith(("tcp:", "unix:")):
         return "a local socket as URL" if str(url).lower().startswith("unix:") else "a tcp: URL"
-    return _foreign_proxy(session, call)
+    return foreign_proxy(session, call["proxy"])
 
 
-def _foreign_proxy(session: ClientSession, call: dict[str, Any]) -> str | None:
-    proxy = session._default_proxy if call["proxy"] is None else call["proxy"]
+def foreign_proxy(session: ClientSession, proxy: Any) -> str | None:
+    """Name what about a call's proxy, or its session's, only aiohttp can do, or None."""
+    if proxy is None:
+        proxy = session._default_proxy
     if proxy is None:
         return None
     if session._settings.unix is not None:

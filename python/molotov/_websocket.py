@@ -24,6 +24,7 @@ from aiohttp.streams import EofStream
 from multidict import CIMultiDict
 
 from molotov import _core, _fallback, _ssl
+from molotov._request import foreign_proxy
 
 if TYPE_CHECKING:
     from molotov.session import ClientSession
@@ -77,7 +78,7 @@ async def connect(session: ClientSession, url: Any, call: dict[str, Any]) -> Any
     receive_seconds, close_seconds = _timeouts(call)
     headers, key = _request_headers(call)
     arguments: dict[str, Any] = {"headers": headers}
-    for name in ("params", "auth", "server_hostname"):
+    for name in ("params", "auth", "server_hostname", "proxy", "proxy_auth", "proxy_headers"):
         if call[name] is not None:
             arguments[name] = call[name]
     if tls is not True:
@@ -112,8 +113,9 @@ def _foreign(session: ClientSession, call: dict[str, Any], tls: Any) -> str | No
         return session._foreign_reason
     if session._websocket_class not in (None, aiohttp.ClientWebSocketResponse):
         return "a websocket class"
-    if call["proxy"]:
-        return "a proxy"
+    proxy = foreign_proxy(session, call["proxy"])
+    if proxy is not None:
+        return proxy
     if call["method"].upper() == "CONNECT":
         return "the CONNECT method"
     if "Expect" in CIMultiDict(call["headers"] or ()):

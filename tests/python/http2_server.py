@@ -151,6 +151,9 @@ class _Connection:
         if path == "/early":
             self._head(stream, 413, [])
             self.h2.end_stream(stream)
+        elif path == "/hasty":
+            # The answer begins before the request has ended, and ends when it does.
+            self._head(stream, 200, [])
         elif headers.get("expect") == "100-continue":
             self.h2.send_headers(stream, [(":status", "100")])
 
@@ -161,7 +164,10 @@ class _Connection:
             await self.server.gate.wait()
         if path == "/early":
             return
-        if path == "/reset":
+        if path == "/hasty":
+            self.unsent[stream] = request["body"]
+            self._send(stream)
+        elif path == "/reset":
             self.h2.reset_stream(stream, ErrorCodes.INTERNAL_ERROR)
         elif path == "/refuse" and len(self.server.requests) == 1:
             self.h2.reset_stream(stream, ErrorCodes.REFUSED_STREAM)
@@ -181,6 +187,9 @@ class _Connection:
             self._send(stream)
         elif path == "/gzip":
             self._body(stream, gzip.compress(b"hello " * 100), [("content-encoding", "gzip")])
+        elif path == "/expanding":
+            encoded = gzip.compress(bytes(32 * 1024 * 1024))
+            self._body(stream, encoded, [("content-encoding", "gzip")])
         elif path == "/cookie":
             self._body(stream, b"baked", [("set-cookie", "a=1"), ("set-cookie", "b=2; Path=/")])
         elif path == "/redirect":

@@ -1,6 +1,6 @@
 """A small HTTP proxy that notes what it is told: the whole URL in a request line, or CONNECT.
 
-Used by test_session_proxies.py; not a test itself.
+Used by test_session_proxies.py and test_websocket_connections.py; not a test itself.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Callable
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 #: What a hostile proxy does instead of its job: gets the request's head and the way back.
 Instead = Callable[[bytes, asyncio.StreamWriter], None]
@@ -70,13 +70,32 @@ class ProxyServer:
         if method == "CONNECT":
             await self._tunnel(int(target.rsplit(":", 1)[1]), reader, writer)
             return False
+        if "Upgrade" in dict(headers):
+            await self._upgrade(head, urlsplit(target), reader, writer)
+            return False
         await self._forward(method, target, dict(headers), reader, writer)
         return True
+
+    async def _upgrade(
+        self, head: bytes, target: SplitResult, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", target.port)
+        method, _, rest = head.split(b" ", 2)
+        back.write(b" ".join((method, (target.path or "/").encode(), rest)))
+        await self._join(there, back, reader, writer)
 
     async def _tunnel(self, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        await self._join(there, back, reader, writer)
 
+    async def _join(
+        self,
+        there: asyncio.StreamReader,
+        back: asyncio.StreamWriter,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
         async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
             with contextlib.suppress(OSError):
                 while data := await source.read(65536):

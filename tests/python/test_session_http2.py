@@ -308,6 +308,65 @@ def test_an_early_answer_ends_the_upload():
     checked(check)
 
 
+def test_an_upload_goes_on_behind_the_head_of_the_answer():
+    gate = asyncio.Event()
+
+    async def gated() -> AsyncIterator[bytes]:
+        yield b"first;"
+        await gate.wait()
+        yield b"second"
+
+    async def check(server: Http2Server, session: ClientSession) -> None:
+        gate.clear()
+        async with session.post(server.url + "hasty", data=gated()) as response:
+            assert response.status == 200
+            gate.set()
+            assert await response.read() == b"first;second"
+
+    checked(check)
+
+
+def test_compressed_bodies_are_decoded_as_far_as_they_are_read():
+    async def check(server: Http2Server, session: ClientSession) -> None:
+        async with session.get(server.url + "expanding") as response:
+            pieces = [len(piece) async for piece in response.content.iter_any()]
+            assert sum(pieces) == 32 * 1024 * 1024
+            assert max(pieces) < 1024 * 1024
+            assert response.content.total_raw_bytes < 1024 * 1024
+        async with session.get(server.url + "expanding") as response:
+            assert await response.read() == bytes(32 * 1024 * 1024)
+        async with session.get(server.url + "expanding", auto_decompress=False) as response:
+            assert (await response.read())[:2] == b"\x1f\x8b"
+
+    checked(check)
+
+
+def test_the_sessions_limits_hold():
+    async def check(server: Http2Server, session: ClientSession) -> None:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await (await session.get(server.url + "expanding")).read()
+        with pytest.raises(aiohttp.ClientResponseError):
+            await session.get(server.url + "cookie", max_headers=1)
+        async with session.get(server.url + "many", max_headers=200) as response:
+            assert response.headers["x-149"] == "1"
+        assert server.accepted == 1
+
+    checked(check, max_decoded_bytes=1_000_000)
+
+
+def test_a_slow_reader_is_no_silent_server():
+    async def check(server: Http2Server, session: ClientSession) -> None:
+        async with session.get(server.url + "large", timeout=aiohttp.ClientTimeout(sock_read=1)) as response:
+            await response.content.readany()
+            # Longer than the server may be silent: it has much to say and no room.
+            await asyncio.sleep(1.2)
+            assert (await response.read()).endswith(b"0123456789abcdef")
+        with pytest.raises(aiohttp.ServerTimeoutError):
+            await session.get(server.url + "silent", timeout=aiohttp.ClientTimeout(sock_read=0.05))
+
+    checked(check)
+
+
 def test_nobody_listens():
     async def main() -> None:
         async with ClientSession() as session:
@@ -334,6 +393,26 @@ def test_closing_the_session_closes_the_connection():
             assert (await session.get(server.url)).status == 200
             await session.close()
             await until(lambda: server.open == 0)
+
+    run(main())
+
+
+def test_closing_the_session_ends_what_is_under_way():
+    async def main() -> None:
+        async with Http2Server() as server:
+            session = ClientSession()
+            # That it has served does not make the others worth another try.
+            assert (await session.get(server.url)).status == 200
+            reading = await session.get(server.url + "half-silent")
+            waiting = asyncio.ensure_future(session.get(server.url + "silent"))
+            await until(lambda: len(server.requests) == 3)
+            await session.close()
+            with pytest.raises(aiohttp.ClientConnectionError, match="Connector is closed"):
+                await waiting
+            with pytest.raises(aiohttp.ClientError):
+                await reading.read()
+            await until(lambda: server.open == 0)
+            assert server.accepted == 1
 
     run(main())
 

@@ -13,6 +13,7 @@ import pytest
 from aiohttp import WSMsgType
 from molotov import _core, _fallback
 from molotov.session import ClientSession
+from proxy_server import ProxyServer
 from session_server import run
 from test_session import Certificates
 from websocket_server import BINARY, CLOSE, PING, PONG, TEXT, Peer, RawServer, close_frame, frame
@@ -476,6 +477,48 @@ def test_a_client_certificate_is_shown(
 
     _fallback._announced.clear()
     run(main(), native=native)
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
+@pytest.mark.parametrize("where", ["call", "session", "environment"])
+def test_proxies_are_told_the_same(
+    secure: bool,
+    where: str,
+    certificates: Certificates,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    async def main() -> list[Any]:
+        tls = certificates.server() if secure else None
+        seen = []
+        async with RawServer(echoes, tls=tls) as server, ProxyServer() as proxy:
+            through = {"proxy": proxy.url, "proxy_auth": aiohttp.BasicAuth("joe", "word")}
+            if where == "environment":
+                for name in ("ws_proxy", "wss_proxy"):
+                    monkeypatch.setenv(name, proxy.url.replace("//", "//joe:word@"))
+            for make in (aiohttp.ClientSession, ClientSession):
+                async with make(
+                    trust_env=where == "environment", **through if where == "session" else {}
+                ) as session:
+                    options = {"ssl": certificates.trusting(), **(through if where == "call" else {})}
+                    async with session.ws_connect(server.base, **options) as socket:
+                        await socket.send_str("x")
+                        assert await socket.receive_str() == "x"
+                chance = {"User-Agent", "Sec-WebSocket-Key"}
+                seen.append(
+                    [
+                        (line, [(name, value) for name, value in headers if name not in chance])
+                        for line, headers in proxy.seen
+                    ]
+                )
+                proxy.seen.clear()
+        return seen
+
+    _fallback._announced.clear()
+    theirs, ours = run(main())
+    assert ours == theirs
+    assert len(ours) == 1
     assert caplog.messages == []
 
 
