@@ -124,6 +124,7 @@ class Search:
             option(args, "ramp_up") or None,
             option(args, "sizing_budget"),
         )
+        self._most = workers
         # Totals of the last minute: time, succeeded, failed.
         self._window: deque[tuple[float, int, int]] = deque([(0.0, 0, 0)])
         self._ramp: dict[str, Any] | None = None
@@ -144,7 +145,7 @@ class Search:
         workers, phase, self._over = self._search.step(now, state, self._recorder)
         if phase != "ramp" and self._ramp is None:
             self._ramp = self._end_of_ramp(before)
-        state.allowed_workers = workers
+        state.allowed_workers = min(workers, self._most)
         if self._over:
             state.reached = True
         return bool(self._over)

@@ -113,8 +113,15 @@ impl Monitor {
         let roots = Roots::system();
         let generator = Generator::new(&[std::process::id()], roots.clone())
             .map_err(|error| wrong(error.to_string()))?;
-        let samplers = Samplers::open(generator, &sources, &roots)
-            .map_err(|error| wrong(format!("--monitor: {error}")))?;
+        let samplers = Samplers::open(generator, &sources, &roots).map_err(|error| {
+            let text = error.to_string();
+            // Errors about a target name the option themselves.
+            wrong(if text.starts_with("--monitor") {
+                text
+            } else {
+                format!("--monitor: {text}")
+            })
+        })?;
         Ok(Self {
             shared: Arc::new(Shared {
                 samplers: Mutex::new(samplers),

@@ -16,7 +16,10 @@ impl Results {
         let mut lines = Vec::new();
         if let Some(sizing) = &self.sizing {
             if let Some(search) = &sizing.search {
-                lines.push(self.capacity_line(&search.headline()));
+                // A run that ended within its ramp has found nothing, not even that there is nothing.
+                if search.capacity.is_some() || search.ramp_ended.is_some() {
+                    lines.push(self.capacity_line(&search.headline()));
+                }
                 lines.extend(search.unconfirmed.iter().cloned());
             } else if let Some(ramp) = &sizing.ramp {
                 lines.push(ramp.sentence.clone());

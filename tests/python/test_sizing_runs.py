@@ -146,3 +146,19 @@ def test_an_interrupted_search_tells_what_it_knows(tmp_path):
         code, output = running.end()
     assert code == 0
     assert "*** Bye ***" in output
+
+
+def test_a_search_without_workers_finds_nothing_and_says_so(tmp_path):
+    write(tmp_path, LIMITED)
+    done = run(tmp_path, "-c", "--sizing", "-w", "0")
+    assert done.returncode == 0, done.stdout
+    assert "The run ended within its ramp, with 0 workers: no capacity is known." in done.stdout
+    assert "CAPACITY" not in done.stdout
+
+
+def test_a_target_that_is_not_there_is_one_line(tmp_path):
+    write(tmp_path, LIMITED)
+    done = run(tmp_path, "-c", "--sizing", "--monitor", "pid:99999999")
+    assert done.returncode == 104
+    assert done.stdout.startswith("--monitor pid:99999999: there is no such process")
+    assert done.stdout.count("--monitor") == 1 and done.stdout.count("\n") == 1
