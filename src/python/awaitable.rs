@@ -4,6 +4,8 @@
 //! it in a task. Once started it yields itself and follows the future protocol
 //! (`_asyncio_future_blocking`, `add_done_callback`, `cancel`, ...), which serves both the engine's own
 //! workers, without any Python call, and real asyncio tasks.
+//!
+//! Longer than usual: the protocols of a coroutine and of a future are one class here.
 
 use super::carrier::Carrier;
 use super::event_loop::Engine;

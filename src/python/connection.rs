@@ -3,6 +3,9 @@
 //! A task on the runtime reads; requests are written in place by whoever makes them. When a response
 //! is complete the connection goes back to its pool *before* the request is resolved, so that the
 //! worker's next request, made in the same turn, finds it there.
+//!
+//! Longer than usual: reading, writing, time limits and the hand-over are one state machine on one state,
+//! and every split of it would make its order of checks harder to see.
 
 use super::awaitable::{Awaitable, Outcome};
 use super::body::{Body, Content as BodyContent, HIGH_WATER_BYTES};

@@ -2,6 +2,9 @@
 //!
 //! The arguments a script passes are read by [`super::arguments`]; what they cannot express natively
 //! never gets here.
+//!
+//! Longer than usual: sending, failing, being sent again and following a redirect all change where one
+//! request stands, and each may follow any other.
 
 pub(crate) use super::arguments::Method;
 use super::arguments::{Body as RequestBody, Options};

@@ -2,6 +2,8 @@
 //!
 //! What most scripts use is here. Rarely used attributes are functions in `molotov._response`, reached
 //! through [`super::cold`]. The head is kept as it came and parsed again when headers are asked for.
+//!
+//! Longer than usual, as the interface is: Python's attributes are one block per class.
 
 use super::arguments::Method;
 use super::awaitable::{Awaitable, Outcome, Ready, Task};

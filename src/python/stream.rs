@@ -3,6 +3,8 @@
 //! A task on the runtime carries each exchange: it sends the request, then the body as far as the server
 //! lets it, and reads the answer as far as its reader follows. To the rest it is what a
 //! [`super::connection`] is: the place of a request, and the source of a body.
+//!
+//! A little longer than usual, because both directions of an exchange share its flow control and its end.
 
 use super::awaitable::{Awaitable, Outcome};
 use super::body::{Body, Content as BodyContent};

@@ -4,6 +4,8 @@
 //! `asyncio.current_task()` answers there, so that `asyncio.timeout`, `TaskGroup` and cancellation
 //! work. When a coroutine waits for a native awaitable, the worker is resumed directly by the
 //! connection; for any other future by asyncio's callbacks.
+//!
+//! Longer than usual: a third of it are the methods of `asyncio.Task`, which belong to the same class.
 
 use super::awaitable::{Awaitable, Subscription, cancelled_error};
 use super::ffi::{self, GilCell, Sent};
