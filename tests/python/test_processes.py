@@ -175,12 +175,14 @@ def down(wid):
 
 @molotov.scenario()
 async def step(session):
-    print("step", flush=True)
+    if molotov.get_context(session).step == 2:
+        print("second step", flush=True)
     await asyncio.sleep(0.01)
 """,
     )
     with Running(tmp_path, "-c", "-p", "2") as running:
-        running.wait_for("step", times=4)
+        # One of each process.
+        running.wait_for("second step", times=2)
         running.process.send_signal(getattr(signal, name))
         code, output = running.end()
     assert code == 0
