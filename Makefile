@@ -90,14 +90,12 @@ test-abi3: $(VENVS)/main/.ready
 	[ -n "$$others" ] || { echo "no other interpreter on this machine"; exit 0; }
 	rm -rf $(WHEELS)/abi3
 	$(BIN)/maturin build -q --profile ci --features abi3 -i $(INTERPRETER) --out $(WHEELS)/abi3
-	# Most tests wait for something: two interpreters at a time take little longer than one.
-	printf '%s\n' $$others | xargs -P 2 -I{} $(MAKE) --no-print-directory --output-sync=target test-abi3-on-{}
-
-test-abi3-on-%: $(VENVS)/%/.ready
-	@echo "-- CPython $*"
-	$(VENVS)/$*/bin/pip install -q --force-reinstall --no-deps $(WHEELS)/abi3/*.whl
-	$(VENVS)/$*/bin/python $(PYTEST) $(PYTEST_ARGS) > $(VENVS)/$*/tests.log 2>&1 || { cat $(VENVS)/$*/tests.log; exit 1; }
-	tail -n 1 $(VENVS)/$*/tests.log
+	for version in $$others; do
+	  $(MAKE) --no-print-directory $(VENVS)/$$version/.ready
+	  echo "-- CPython $$version"
+	  $(VENVS)/$$version/bin/pip install -q --force-reinstall --no-deps $(WHEELS)/abi3/*.whl
+	  $(VENVS)/$$version/bin/python $(PYTEST) $(PYTEST_ARGS)
+	done
 
 wheel: $(VENVS)/main/.ready  ## the wheel to give away: optimised, for this interpreter
 	@$(BIN)/maturin build --release -i $(INTERPRETER) --out dist

@@ -42,6 +42,8 @@ class ProxyServer:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        # What they closed has one more turn to end in.
+        await asyncio.sleep(0)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -97,11 +99,13 @@ class ProxyServer:
         writer: asyncio.StreamWriter,
     ) -> None:
         async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-            with contextlib.suppress(OSError):
-                while data := await source.read(65536):
-                    sink.write(data)
-                    await sink.drain()
-            sink.close()
+            try:
+                with contextlib.suppress(OSError):
+                    while data := await source.read(65536):
+                        sink.write(data)
+                        await sink.drain()
+            finally:
+                sink.close()
 
         await asyncio.gather(pump(reader, back), pump(there, writer))
 
@@ -120,8 +124,10 @@ class ProxyServer:
         lines = [f"{method} {path} HTTP/1.1"]
         lines += [f"{name}: {value}" for name, value in headers.items() if not name.startswith("Proxy-")]
         back.write("\r\n".join([*lines, "Connection: close", "", ""]).encode("latin-1") + body)
-        answer = await there.read()
-        back.close()
+        try:
+            answer = await there.read()
+        finally:
+            back.close()
         # The server ends its connection after the answer; ours stays.
         head, _, rest = answer.partition(b"\r\n\r\n")
         kept = [line for line in head.split(b"\r\n") if line.lower() != b"connection: close"]
