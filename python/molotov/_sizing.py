@@ -175,7 +175,9 @@ class Search:
                 f"The run {how} within its ramp, with {_workers(ramp['workers'])}: no capacity is known."
             )
         else:
-            sentence = f"CAPACITY {headline}"
+            # Cut off before anything gave out: a lower bound.
+            word = "CAPACITY" if ended is not None else "AT LEAST"
+            sentence = f"{word} {headline.removeprefix('at least ') if ended is None else headline}"
         self.verdict = {**ramp, "reason": reason, "sentence": sentence}
         return self.verdict
 

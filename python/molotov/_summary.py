@@ -52,8 +52,9 @@ def summary_lines(runner: Runner) -> list[str]:
         return [*runner.casualties, *results]
     if results:
         lines += [*results, ""]
-    if runner.sizing is not None:
-        lines += [*runner.sizing.lines(), ""]
+    found = runner.sizing.lines() if runner.sizing is not None else []
+    if found:
+        lines += [*found, ""]
     statuses = {name: count for name, count in state.statuses.items() if count}
     if statuses:
         shown = "  ".join(f"{name}: {count}" for name, count in statuses.items())

@@ -18,7 +18,7 @@ impl Results {
             if let Some(search) = &sizing.search {
                 // A run that ended within its ramp has found nothing, not even that there is nothing.
                 if search.capacity.is_some() || search.ramp_ended.is_some() {
-                    lines.push(self.capacity_line(&search.headline()));
+                    lines.push(self.capacity_line(&search.headline(), search.ramp_ended.is_none()));
                 }
                 lines.extend(search.unconfirmed.iter().cloned());
             } else if let Some(ramp) = &sizing.ramp {
@@ -42,13 +42,18 @@ impl Results {
         lines
     }
 
-    /// How much, and what limits it: a saturated generator makes it a lower bound.
-    fn capacity_line(&self, headline: &str) -> String {
+    /// How much, and what limits it: a saturated generator makes it a lower bound, and so does a ramp that was cut off
+    /// before anything gave out.
+    fn capacity_line(&self, headline: &str, cut_off: bool) -> String {
         let verdict = self.verdict.as_ref();
-        let word = if verdict.is_some_and(|verdict| verdict.resource == Resource::Generator) {
-            "AT LEAST"
+        let saturated = verdict.is_some_and(|verdict| verdict.resource == Resource::Generator);
+        let (word, headline) = if saturated || cut_off {
+            (
+                "AT LEAST",
+                headline.strip_prefix("at least ").unwrap_or(headline),
+            )
         } else {
-            "CAPACITY"
+            ("CAPACITY", headline)
         };
         match verdict.and_then(Verdict::brief) {
             Some(brief) => format!("{word} {headline} · {brief}"),

@@ -136,16 +136,18 @@ def test_a_search_ends_in_a_capacity_and_the_levels_it_measured(tmp_path, proces
     assert re.search(r"^Not confirmed: ", done.stdout, re.M), done.stdout
 
 
-def test_an_interrupted_search_tells_what_it_knows(tmp_path):
-    write(tmp_path, FAILING_FROM.format(first=3))
-    with Running(tmp_path, "-c", "--sizing", "-w", "50", "--ramp-up", "2") as running:
-        # Parked workers are gone only when the ramp has ended; their number shows in no line, a failure does.
-        running.wait_for("too many")
-        running.wait_for("Ran ")
+def test_an_interrupted_ramp_gives_a_lower_bound_or_nothing(tmp_path):
+    write(tmp_path, LIMITED + FIXTURES)
+    with Running(tmp_path, "-c", "--sizing", "-w", "50") as running:
+        # The third worker is asked for after two levels were measured.
+        running.wait_for("[W:2] Running scenarios")
         running.process.send_signal(signal.SIGTERM)
         code, output = running.end()
     assert code == 0
-    assert "*** Bye ***" in output
+    assert "Sizing was not finished. (interrupted)" in output
+    assert "CAPACITY" not in output
+    assert re.search(r"^(AT LEAST \d|The run was interrupted within its ramp)", output, re.M), output
+    assert "left open: []" in output
 
 
 def test_a_search_without_workers_finds_nothing_and_says_so(tmp_path):
