@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
-__all__ = ["make", "reserve", "show_ssl"]
+__all__ = ["complete_key", "make", "reserve"]
 
 # Descriptors held back for the import of aiohttp: the first error may be that none is left.
 _RESERVED = 6
@@ -163,11 +163,19 @@ def _unix(details: dict[str, Any]) -> BaseException:
     return made
 
 
-def show_ssl(error: BaseException, ssl: Any) -> None:
-    """Let a connector's error tell the `ssl` that the script passed with its request."""
+def complete_key(error: BaseException, request: Any, ssl: Any) -> None:
+    """Let a connector's error tell the `ssl` that the script passed, and the proxy of an aiohttp request.
+
+    A failed connection to the proxy itself is that of a request of its own, without a proxy, in aiohttp.
+    """
     key = getattr(error, "_conn_key", None)
-    if key is not None and hasattr(key, "_replace"):
-        error._conn_key = key._replace(ssl=ssl)  # type: ignore[attr-defined]
+    if key is None or not hasattr(key, "_replace"):
+        return
+    if request.proxy is not None:
+        wanted = request.connection_key
+        if (key.host, key.port) == (wanted.host, wanted.port):
+            key = wanted
+    error._conn_key = key._replace(ssl=ssl)  # type: ignore[attr-defined]
 
 
 def _tls(details: dict[str, Any]) -> BaseException:

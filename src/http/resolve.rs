@@ -121,12 +121,15 @@ impl Resolver {
         Ok(addresses)
     }
 
-    /// Forgets everything.
-    pub fn clear(&self) {
-        self.entries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+    /// Forgets the addresses of `host`, or everything.
+    pub fn forget(&self, host: Option<&str>) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        match host {
+            Some(host) => {
+                entries.remove(host);
+            }
+            None => entries.clear(),
+        }
     }
 }
 
@@ -226,7 +229,13 @@ mod tests {
             );
             entry.lock().await.addresses = two.to_vec();
             assert!(!ask(Memory::Off).await.unwrap().contains(&two[1]));
-            resolver.clear();
+            resolver.forget(Some("elsewhere"));
+            assert!(ask(long).await.is_ok());
+            assert_eq!(resolver.entries.lock().unwrap().len(), 1);
+            resolver.forget(Some("localhost"));
+            assert!(resolver.entries.lock().unwrap().is_empty());
+            assert!(ask(long).await.is_ok());
+            resolver.forget(None);
             assert!(resolver.entries.lock().unwrap().is_empty());
         });
     }
