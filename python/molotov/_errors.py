@@ -282,6 +282,13 @@ def _invalid_url(details: dict[str, Any]) -> BaseException:
     return getattr(aiohttp, "InvalidUrlClientError", aiohttp.InvalidURL)(_url(details))
 
 
+def _odd_address(details: dict[str, Any]) -> BaseException:
+    import aiohttp
+
+    made = getattr(aiohttp, "InvalidUrlClientError", None)
+    return aiohttp.InvalidURL(details["url"]) if made is None else made(details["url"], details["message"])
+
+
 def _non_http_url(details: dict[str, Any]) -> BaseException:
     import aiohttp
 
@@ -374,6 +381,7 @@ _MAKERS: dict[str, Callable[[dict[str, Any]], BaseException]] = {
     "bad_response": _bad_response,
     "payload": _payload,
     "invalid_url": _invalid_url,
+    "odd_address": _odd_address,
     "non_http_url": _non_http_url,
     "invalid_redirect": _invalid_redirect,
     "non_http_redirect": _non_http_redirect,

@@ -141,6 +141,12 @@ pub enum Error {
         /// The cause, in the words aiohttp uses for it.
         message: String,
     },
+    /// The host is an address in a form that only the C library understands.
+    #[error("{host} is not a canonical IPv4 address")]
+    OddAddress {
+        /// Host as in the URL.
+        host: String,
+    },
     /// The URL cannot be requested.
     #[error("{0}")]
     InvalidUrl(String),
@@ -212,7 +218,7 @@ pub(crate) fn point_at(description: &str, line: &[u8], offset: usize) -> String 
 
 /// A failure of a socket as Python shows it, such as `ConnectionResetError(104, 'Connection reset by peer')`.
 #[cold]
-pub(crate) fn described(error: &io::Error) -> String {
+pub fn described(error: &io::Error) -> String {
     // Which class stands for which number: PEP 3151.
     let class = match error.kind() {
         io::ErrorKind::ConnectionReset => "ConnectionResetError",

@@ -1,16 +1,16 @@
-"""Servers that misbehave: cut and reset anywhere, odd framing, strange heads, hostile redirects and cookies."""
+"""Servers that misbehave: cut and reset, odd framing, strange heads, hostile redirects and cookies."""
 
 from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Callable
 from typing import Any
 
 import aiohttp
 import pytest
-from differential import IGNORED_WARNINGS, Case, Stage, by_name, check, stages, w
-from differential_wire import Reply, Step, answer, chunked, dribbled, encoded, in_chunks
+from differential import IGNORED_WARNINGS, Case, Stage, by_name, check, outcome, stages, w
+from differential_wire import Reply, Step, Wire, answer, chunked, dribbled, encoded, in_chunks
+from molotov.session import ClientSession
 
 pytestmark = IGNORED_WARNINGS
 stage = stages()
@@ -90,7 +90,6 @@ ENDS: dict[str, Case] = {
     "reset in the body": post(late(LENGTH, b"five!", Step.RESET)),
     "reset in a chunk": post(late(CHUNKED, b"5\r\nhel", Step.RESET)),
     "reset after a chunk": post(late(CHUNKED, b"2\r\nok\r\n", Step.RESET)),
-    "reset instead of the end": post(late(ENDLESS, b"until the end", Step.RESET)),
     "reset after the body": w(parts(OK, Step.RESET), answer(b"again")),
 }
 
@@ -113,7 +112,6 @@ INTERIM: dict[str, Case] = {
     "fifty interim": w(b"HTTP/1.1 102 Processing\r\n\r\n" * 50 + OK),
     "interim with headers": w(b"HTTP/1.1 103 Hints\r\nSet-Cookie: a=b\r\nX-A: 1\r\n\r\n" + OK),
     "interim with a length": w(b"HTTP/1.1 103 Hints\r\nContent-Length: 0\r\n\r\n" + OK),
-    "interim that closes": w(b"HTTP/1.1 100 Continue\r\nConnection: close\r\n\r\n" + OK, answer(b"again")),
     "interim unknown": w(b"HTTP/1.1 199 Odd\r\n\r\n" + OK),
     "interim of HTTP/1.0": w(b"HTTP/1.0 100 Continue\r\n\r\n" + OK),
     "interim without a reason": w(b"HTTP/1.1 100\r\n\r\n" + OK),
@@ -141,7 +139,6 @@ FRAMING: dict[str, Case] = {
     "length with a form feed": w(answer(b"ok", "Content-Length: 2\x0c", length=False)),
     "length of 2**63": w(late(head(f"Content-Length: {2**63}"), b"ok")),
     "length of 2**64": w(head(f"Content-Length: {2**64}")),
-    "length of 2**64 - 1": w(late(head(f"Content-Length: {2**64 - 1}"), b"ok")),
     "length twice, unlike": w(head("Content-Length: 2", "Content-Length: 5") + b"hello"),
     "length after chunked": w(head("Transfer-Encoding: chunked", "Content-Length: 2") + b"0\r\n\r\n"),
     "length and another coding": w(head("Transfer-Encoding: gzip", "Content-Length: 2") + b"ok"),
@@ -167,27 +164,13 @@ FRAMING: dict[str, Case] = {
     ),
     "chunks of nothing": w(chunked(b"0\r\n\r\n"), answer(b"again")),
     "chunk size with many zeros": w(chunked(b"0" * 100 + b"2\r\nok\r\n0\r\n\r\n")),
-    "chunk size with a plus": w(late(CHUNKED, b"+2\r\nok\r\n0\r\n\r\n")),
-    "chunk size in hex notation": w(late(CHUNKED, b"0x2\r\nok\r\n0\r\n\r\n")),
-    "chunk size of 2**64": w(late(CHUNKED, b"10000000000000000\r\nok\r\n0\r\n\r\n")),
     "chunk size of 2**63": w(late(CHUNKED, b"8000000000000000\r\nok")),
-    "chunk size with a line feed": w(late(CHUNKED, b"2\nok\r\n0\r\n\r\n")),
-    "chunk size, then nothing": w(late(CHUNKED, b"\r\nok\r\n0\r\n\r\n")),
-    "chunk extension empty": w(chunked(b"2;\r\nok\r\n0\r\n\r\n")),
     "chunk extension after a space": w(chunked(b"2 ;a\r\nok\r\n0\r\n\r\n")),
     "chunk extension of a kilobyte": w(chunked(b"2;" + b"a" * 1000 + b"\r\nok\r\n0\r\n\r\n")),
     "chunk extension with a line feed": w(chunked(b"2;a\nok\r\n0\r\n\r\n")),
-    "chunk extension with a control": w(late(CHUNKED, b"2;a\x01\r\nok\r\n0\r\n\r\n")),
-    "chunk extension quoted line end": w(late(CHUNKED, b'2;a="\r\n"\r\nok\r\n0\r\n\r\n')),
-    "chunk too long": w(late(CHUNKED, b"2\r\nokay\r\n0\r\n\r\n")),
     "chunk too short": w(late(CHUNKED, b"9\r\nok\r\n0\r\n\r\n")),
-    "chunk without a line end": w(late(CHUNKED, b"2\r\nok0\r\n\r\n")),
-    "chunk with a carriage return": w(late(CHUNKED, b"2\r\nok\r0\r\n\r\n")),
-    "trailers of framing": w(chunked(b"2\r\nok\r\n0\r\nContent-Length: 5\r\n\r\n"), answer(b"again")),
     "trailers many": w(chunked(b"2\r\nok\r\n0\r\n" + b"X-T: 1\r\n" * 100 + b"\r\n")),
     "trailer empty": w(chunked(b"2\r\nok\r\n0\r\nX-T:\r\n\r\n")),
-    "trailer with spaces": w(late(CHUNKED, b"2\r\nok\r\n0\r\nX T: 1\r\n\r\n")),
-    "trailer without a colon": w(late(CHUNKED, b"2\r\nok\r\n0\r\nnonsense\r\n\r\n")),
     "204 with a length": w(answer(b"", "X-A: 1", status="204 No Content"), answer(b"again")),
     "204 with a length that lies": w(
         head("Content-Length: 5", status="204 No Content"), answer(b"again"), keep=True
@@ -197,10 +180,11 @@ FRAMING: dict[str, Case] = {
     "304 in chunks": w(head("Transfer-Encoding: chunked", status="304 Not Modified"), answer(b"again")),
     "304 that closes": w(head("Connection: close", status="304 Not Modified"), answer(b"again")),
     "206 with a range": w(answer(b"par", "Content-Range: bytes 0-2/10", status="206 Partial Content")),
-    "206 with a range that lies": w(answer(b"par", "Content-Range: bytes 5-1/x", status="206 Partial Content")),
+    "206 with a range that lies": w(
+        answer(b"par", "Content-Range: bytes 5-1/x", status="206 Partial Content")
+    ),
     "416": w(answer(b"", "Content-Range: bytes */10", status="416 Range Not Satisfiable")),
     "head that closes": w(head("Connection: close"), answer(b""), method="HEAD"),
-    "head without a length": w(head("X-A: 1"), head("X-A: 2"), method="HEAD"),
     "answer to connect": w(head("Content-Length: 2") + b"ok", method="PATCH"),
 }
 
@@ -213,7 +197,6 @@ HEADS: dict[str, Case] = {
     "version 1": post(b"HTTP/1 200 OK\r\n\r\n"),
     "version 11.1": post(b"HTTP/11.1 200 OK\r\n\r\n"),
     "version of letters": post(b"HTTP/a.b 200 OK\r\n\r\n"),
-    "version of another protocol": post(b"RTSP/1.0 200 OK\r\n\r\n"),
     "tab after the version": post(b"HTTP/1.1\t200 OK\r\n\r\n"),
     "space before the version": post(b" HTTP/1.1 200 OK\r\n\r\n"),
     "status negative": post(b"HTTP/1.1 -200 OK\r\n\r\n"),
@@ -339,7 +322,9 @@ CODINGS: dict[str, Case] = {
     "json of an unknown charset": typed(b"{}", "application/json; charset=nonsense"),
     "json of numbers that are none": typed(b"[NaN, Infinity, -Infinity]", "application/json"),
     "json of a number without an end": typed(b"1" * 5000, "application/json"),
-    "json of odd numbers": typed(b"[1e400, -0, 1E5, 0.1e-5, 123456789012345678901234567890]", "application/json"),
+    "json of odd numbers": typed(
+        b"[1e400, -0, 1E5, 0.1e-5, 123456789012345678901234567890]", "application/json"
+    ),
     "json of bad numbers": typed(b"[01]", "application/json"),
     "json of twice the same": typed(b'{"a": 1, "a": 2}', "application/json"),
     "json of half a surrogate": typed(rb'["\ud800", "\udc00\ud800", "\ud83d\ude00"]', "application/json"),
@@ -399,14 +384,10 @@ REDIRECTS: dict[str, Case] = {
         "websockets": "ws://127.0.0.1:@PORT@/x",
         "capitals": "HTTP://127.0.0.1:@PORT@/x",
         "an open bracket": "http://[::1/",
-        "no address": "http://[::zz]/",
         "brackets in the path": "/[a]?[b]=[c]",
-        "braces": "/{a}|b^c`d\"e<f>",
-        "a host with a space": "http://exa mple.invalid/",
+        "braces": '/{a}|b^c`d"e<f>',
         "a host with an underscore": "http://a_b.invalid/",
         "a host with a percent": "http://a%20b.invalid/",
-        "a host of one dot": "http://./",
-        "a host with an empty label": "http://a..invalid/",
         "a number as host": "http://2130706433:@PORT@/x",
         "hex as host": "http://0x7f.1:@PORT@/x",
         "a colon": ":",
@@ -417,10 +398,8 @@ REDIRECTS: dict[str, Case] = {
         "a very long path": "/" + "x" * 4000,
     }.items()
 } | {
-    "redirect to latin-1": w(raw_to(b"/caf\xe9"), OK, OK, times=1),
     "redirect to utf-8": w(raw_to("/\u20ac".encode()), OK, OK, times=1),
     "redirect to a host in utf-8": w(raw_to("http://b\xfccher.invalid/".encode()), OK, OK, times=1),
-    "redirect to a host in latin-1": w(raw_to(b"http://b\xfccher.invalid/"), OK, OK, times=1),
     "redirect twice told": w(to("/first", "Location: /second"), OK, times=1),
     "redirect to itself": w(*[to("/")] * 12, times=1),
     "redirect without a place": w(answer(b"where?", status="302 Found"), times=1),
@@ -432,19 +411,11 @@ REDIRECTS: dict[str, Case] = {
     "place with 306": w(answer(b"ok", "Location: /x", status="306 Unused"), OK, times=1),
     "place with 309": w(answer(b"ok", "Location: /x", status="309 Odd"), OK, times=1),
     "redirect and close": w(to("/x", "Connection: close"), OK, times=1),
-    "redirect with a long body": w(
-        answer(b"x" * 100_000, "Location: /x", status="302 Found"), OK, times=1
-    ),
+    "redirect with a long body": w(answer(b"x" * 10_000, "Location: /x", status="302 Found"), OK, times=1),
     "redirect with an endless body": w(
         answer(b"x" * 1000, "Location: /x", status="302 Found", length=False), OK, times=1
     ),
     "redirect with a cut body": w(head("Location: /x", "Content-Length: 9", status="302 Found"), OK, times=1),
-    "redirect with broken chunks": w(
-        late(head("Location: /x", "Transfer-Encoding: chunked", status="302 Found"), b"zz\r\n"),
-        OK,
-        times=1,
-        allow_redirects=False,
-    ),
     "redirect of a post, 307": w(to("/x", status="307 Again"), OK, method="POST", data=b"body", times=1),
     "redirect of a put, 303": w(to("/x", status="303 Other"), OK, method="PUT", data=b"body", times=1),
     "redirect of a head": w(to("/x"), head("Content-Length: 2"), method="HEAD", times=1),
@@ -453,19 +424,52 @@ REDIRECTS: dict[str, Case] = {
 # Cookies.
 COOKIES: dict[str, Case] = {
     "cookies without a value": cookies("a", "b=", "=c", "=", ";", "", " ", "d;", ";e=f"),
-    "cookies with odd names": cookies("a b=1", "a\tb=1", "a(b=1", "[a]=1", "a:b=1", "\xe9=1", "$a=1", "a/b=1"),
-    "cookies with odd values": cookies("a=b=c", "b=x y", "c=x,y", "d=\xe9", "e=x\ty", 'f="x', 'g=x"y', "h=\\"),
+    "cookies with odd names": cookies(
+        "a b=1", "a\tb=1", "a(b=1", "[a]=1", "a:b=1", "\xe9=1", "$a=1", "a/b=1"
+    ),
+    "cookies with odd values": cookies(
+        "a=b=c", "b=x y", "c=x,y", "d=\xe9", "e=x\ty", 'f="x', 'g=x"y', "h=\\"
+    ),
     "cookies with controls": cookies("a=x\x01y", "b=x\x7fy", "c\x01=x", "d=x; path=/\x01"),
-    "cookies in quotes": cookies('a="x"', 'b="x;y"', 'c="x\\"y"', 'd="\\054"', 'e=""', 'f="x"y', 'g="x" ; Path=/'),
+    "cookies in quotes": cookies(
+        'a="x"', 'b="x;y"', 'c="x\\"y"', 'd="\\054"', 'e=""', 'f="x"y', 'g="x" ; Path=/'
+    ),
     "cookies of one name": cookies("a=1", "a=2", "A=3", "a=4; Path=/some", "a=5; Path=/other"),
-    "cookies with paths": cookies("a=1; Path=/", "b=1; Path=some", "c=1; Path=", "d=1; Path=/some/where/",
-                                  "e=1; Path=/som", "f=1; Path=/some/../x", 'g=1; Path="/some"', "h=1; path"),
-    "cookies with domains": cookies("a=1; Domain=localhost", "b=1; Domain=.localhost", "c=1; Domain=example.com",
-                                    "d=1; Domain=", "e=1; Domain=LOCALHOST", "f=1; Domain=localhost.", "g=1; domain",
-                                    "h=1; Domain=host", "i=1; Domain=127.0.0.1", "j=1; Domain=..localhost"),
-    "cookies with ages": cookies("a=1; Max-Age=0", "b=1; Max-Age=-1", "c=1; Max-Age=60", "d=1; Max-Age=x",
-                                 "e=1; Max-Age=", "f=1; Max-Age=1e3", "g=1; Max-Age=99999999999999999999",
-                                 "h=1; Max-Age= 60 ", 'i=1; Max-Age="60"', "j=1; Max-Age=+60", "k=1; Max-Age=6_0"),
+    "cookies with paths": cookies(
+        "a=1; Path=/",
+        "b=1; Path=some",
+        "c=1; Path=",
+        "d=1; Path=/some/where/",
+        "e=1; Path=/som",
+        "f=1; Path=/some/../x",
+        'g=1; Path="/some"',
+        "h=1; path",
+    ),
+    "cookies with domains": cookies(
+        "a=1; Domain=localhost",
+        "b=1; Domain=.localhost",
+        "c=1; Domain=example.com",
+        "d=1; Domain=",
+        "e=1; Domain=LOCALHOST",
+        "f=1; Domain=localhost.",
+        "g=1; domain",
+        "h=1; Domain=host",
+        "i=1; Domain=127.0.0.1",
+        "j=1; Domain=..localhost",
+    ),
+    "cookies with ages": cookies(
+        "a=1; Max-Age=0",
+        "b=1; Max-Age=-1",
+        "c=1; Max-Age=60",
+        "d=1; Max-Age=x",
+        "e=1; Max-Age=",
+        "f=1; Max-Age=1e3",
+        "g=1; Max-Age=99999999999999999999",
+        "h=1; Max-Age= 60 ",
+        'i=1; Max-Age="60"',
+        "j=1; Max-Age=+60",
+        "k=1; Max-Age=6_0",
+    ),
     "cookies with dates": cookies(
         "a=1; Expires=Thu, 01 Jan 1970 00:00:00 GMT",
         "b=1; Expires=Wed, 09 Jun 2100 10:18:14 GMT",
@@ -481,14 +485,31 @@ COOKIES: dict[str, Case] = {
         'l=1; Expires="Wed, 09 Jun 2100 10:18:14 GMT"',
         "m=1; Expires=Thu, 01 Jan 1970 00:00:01 GMT",
     ),
-    "cookies with flags": cookies("a=1; Secure", "b=1; HttpOnly", "c=1; SameSite", "d=1; SameSite=Odd",
-                                  "e=1; secure=false", "f=1; Partitioned", "g=1;Secure;HttpOnly", "h=1; ; ;HttpOnly"),
+    "cookies with flags": cookies(
+        "a=1; Secure",
+        "b=1; HttpOnly",
+        "c=1; SameSite",
+        "d=1; SameSite=Odd",
+        "e=1; secure=false",
+        "f=1; Partitioned",
+        "g=1;Secure;HttpOnly",
+        "h=1; ; ;HttpOnly",
+    ),
     "cookies with prefixes": cookies("__Host-a=1", "__Secure-b=1", "__Host-c=1; Path=/; Domain=localhost"),
-    "cookies with words of their own": cookies("path=1", "expires=1; Path=/", "domain=1", "secure=1", "Max-Age=5"),
+    "cookies with words of their own": cookies(
+        "path=1", "expires=1; Path=/", "domain=1", "secure=1", "Max-Age=5"
+    ),
     "cookies in one header": cookies("a=1, b=2", "c=1; d=2; e=3", "f=1 g=2", "h=1;Path=/;i=2"),
-    "cookies too long": cookies("a=" + "x" * 4095, "b=" + "x" * 4096, "c=1; Path=/" + "x" * 1023,
-                                "d=1; Path=/" + "x" * 1024, "e" * 4096 + "=1"),
-    "cookies with many attributes": cookies("a=1; " + "; ".join(f"x{n}=y" for n in range(50)) + "; Path=/late"),
+    "cookies too long": cookies(
+        "a=" + "x" * 4095,
+        "b=" + "x" * 4096,
+        "c=1; Path=/" + "x" * 1023,
+        "d=1; Path=/" + "x" * 1024,
+        "e" * 4096 + "=1",
+    ),
+    "cookies with many attributes": cookies(
+        "a=1; " + "; ".join(f"x{n}=y" for n in range(50)) + "; Path=/late"
+    ),
     "cookies many": cookies(*[f"c{n}={n}" for n in range(60)]),
     "cookies deleted": cookies("a=1", "a=; Max-Age=0", "b=1", "b=x; Expires=Thu, 01 Jan 1970 00:00:01 GMT"),
     "cookies of an address": w(answer(b"ok", "Set-Cookie: a=1"), answer(b"again")),
@@ -512,12 +533,104 @@ COOKIES: dict[str, Case] = {
     ),
 }
 
+# Bodies that break when the head is there already. Such a one leaves aiohttp waiting for a timeout; that of an
+# answer in one packet fails its request (test_differential_on_purpose).
+BROKEN: dict[str, tuple[bytes, str]] = {
+    "chunk size with a plus": (b"+2\r\nok\r\n0\r\n\r\n", "Invalid character in chunk size"),
+    "chunk size in hex notation": (b"0x2\r\nok\r\n0\r\n\r\n", "Invalid character in chunk size"),
+    "chunk size of 2**64": (b"10000000000000000\r\nok\r\n0\r\n\r\n", "Chunk size overflow"),
+    "chunk size with a line feed": (b"2\nok\r\n0\r\n\r\n", "Expected LF after chunk size"),
+    "chunk size, then nothing": (b"\r\nok\r\n0\r\n\r\n", "Invalid character in chunk size"),
+    "chunk extension empty": (b"2;\r\nok\r\n0\r\n\r\n", "Invalid character in chunk extensions"),
+    "chunk extension with a control": (
+        b"2;a\x01\r\nok\r\n0\r\n\r\n",
+        "Invalid character in chunk extensions",
+    ),
+    "chunk extension quoted line end": (b'2;a="\r\n"\r\nok\r\n0\r\n\r\n', "Invalid character in chunk size"),
+    "chunk too long": (b"2\r\nokay\r\n0\r\n\r\n", "Expected LF after chunk data"),
+    "chunk without a line end": (b"2\r\nok0\r\n\r\n", "Expected LF after chunk data"),
+    "chunk with a carriage return": (b"2\r\nok\r0\r\n\r\n", "Expected LF after chunk data"),
+    "trailer with spaces": (b"2\r\nok\r\n0\r\nX T: 1\r\n\r\n", "Invalid header token"),
+    "trailer without a colon": (b"2\r\nok\r\n0\r\nnonsense\r\n\r\n", "Invalid header token"),
+}
+
+# What differs on purpose: the case, what comes of it with aiohttp (None: that depends), and with ours.
+DIFFERENT: dict[str, tuple[Case, Any, Any]] = {
+    # A body that a reset ends has not come whole.
+    "reset instead of the end": (
+        post(late(ENDLESS, b"until the end", Step.RESET)),
+        (200, b"until the end"),
+        (200, "ClientPayloadError"),
+    ),
+    # Nor has this one, though its length looks to aiohttp like none.
+    "length of 2**64 - 1": (
+        w(late(head(f"Content-Length: {2**64 - 1}"), b"ok")),
+        (200, b""),
+        (200, "ClientPayloadError"),
+    ),
+    # What an interim answer says of the connection counts for nothing.
+    "interim that closes": (
+        w(b"HTTP/1.1 100 Continue\r\nConnection: close\r\n\r\n" + OK, answer(b"again")),
+        "ClientResponseError",
+        (200, b"ok"),
+    ),
+    # Trailers are checked for their form, and mean nothing (RFC 9110, 6.5.1).
+    "trailers of framing": (
+        w(chunked(b"2\r\nok\r\n0\r\nContent-Length: 5\r\n\r\n"), answer(b"again")),
+        "ClientResponseError",
+        (200, b"ok"),
+    ),
+    # RTSP is not HTTP.
+    "version of another protocol": (post(b"RTSP/1.0 200 OK\r\n\r\n"), (200, b""), "ClientResponseError"),
+    # A host that cannot exist is an invalid URL.
+    "redirect to no address": (w(to("http://[::zz]/"), OK, times=1), None, "InvalidUrlClientError"),
+    # A host that cannot exist is an invalid URL.
+    "redirect to a host with a space": (
+        w(to("http://exa mple.invalid/"), OK, times=1),
+        None,
+        "InvalidUrlClientError",
+    ),
+    # A host that cannot exist is an invalid URL.
+    "redirect to a host of one dot": (w(to("http://./"), OK, times=1), None, "InvalidUrlRedirectClientError"),
+    # A host that cannot exist is an invalid URL.
+    "redirect to a host with an empty label": (
+        w(to("http://a..invalid/"), OK, times=1),
+        None,
+        "InvalidUrlRedirectClientError",
+    ),
+    # aiohttp leaves such bytes out of the path; ours shows that there was something (%EF%BF%BD).
+    "redirect to latin-1": (w(raw_to(b"/caf\xe9"), OK, OK, times=1), None, (200, b"ok")),
+    # The same, in the error's text.
+    "redirect to a host in latin-1": (
+        w(raw_to(b"http://b\xfccher.invalid/"), OK, OK, times=1),
+        "InvalidUrlRedirectClientError",
+        "InvalidUrlRedirectClientError",
+    ),
+}
+
 CASES: dict[str, Case] = ENDS | SLOW | INTERIM | FRAMING | HEADS | CODINGS | REDIRECTS | COOKIES
 
 #: Cases that aiohttp itself serves, and the reason.
 FALLS_BACK: dict[str, str] = {}
 #: What of a result is left out because it differs on purpose.
-ON_PURPOSE: dict[str, set[str]] = {}
+ON_PURPOSE: dict[str, set[str]] = {
+    # aiohttp's text is the repr of its parser's half-made message.
+    "closed in the version": {"text", "message"},
+    "closed in the status": {"text", "message"},
+    "closed after the status line": {"text", "message"},
+    "closed in a name": {"text", "message"},
+    "closed before the empty line": {"text", "message"},
+    "closed in the empty line": {"text", "message"},
+    # It quotes the last packet, ours the line.
+    "byte by byte, refused": {"text", "message"},
+    # Ours says that a line begins with a space, wherever that is.
+    "name of spaces": {"text", "message"},
+    # Charsets in pieces, and charsets with a language, are not read.
+    "content type continued": {"charset"},
+    "content type in rfc 2231": {"charset"},
+    # A redirect to nowhere is not in its own history.
+    "redirect without a place": {"history"},
+}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -530,3 +643,42 @@ def test_nothing_differs(name: str, stage: Stage, monkeypatch: pytest.MonkeyPatc
         ignored=ON_PURPOSE.get(name, set()),
         falls_back=FALLS_BACK.get(name),
     )
+
+
+def brief(result: Any) -> Any:
+    """Tell a result in short: the class of what a request raised, or its status and what came of the body."""
+    if "class" in result:
+        return result["class"]
+    body = result["body"]
+    return result["status"], body if isinstance(body, bytes) else body["class"]
+
+
+@pytest.mark.parametrize("name", DIFFERENT)
+def test_what_differs_does_so_on_purpose(name: str, stage: Stage) -> None:
+    """Each for its reason, which the table gives."""
+    case, theirs, ours = DIFFERENT[name]
+    seen = stage.run(case)
+    assert brief(seen[1][0][0]) == ours
+    assert theirs is None or brief(seen[0][0][0]) == theirs
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_body_that_breaks_fails_at_once(name: str, stage: Stage) -> None:
+    """It does so when it is read, with the cause in aiohttp's words."""
+    body, words = BROKEN[name]
+
+    async def main() -> Any:
+        async with Wire((late(CHUNKED, body),), keep=True) as wire, ClientSession() as session:
+            async with session.get(wire.base) as response:
+                wire.head_seen()
+                return await outcome(response.read)
+
+    error = stage.loop.run_until_complete(main())
+    assert error["class"] == "ClientPayloadError"
+    assert words in error["text"]
+
+
+def test_an_answer_to_head_keeps_its_connection(stage: Stage) -> None:
+    """It has no body, whatever it says of one (RFC 9112, 6.3), though aiohttp closes when it says nothing."""
+    theirs, ours = stage.run(w(head("X-A: 1"), head("X-A: 2"), method="HEAD"))
+    assert (theirs[1][0], ours[1][0]) == (2, 1)

@@ -149,6 +149,7 @@ fn says_what_its_headers_say(found: &ResponseHead, head: &[u8], text: &[u8], hea
     };
     assert_eq!(found.framing, framing);
     let tokens: Vec<Vec<u8>> = header_values(head, "connection")
+        .chain(header_values(head, "proxy-connection"))
         .flat_map(|value| value.split(|&byte| byte == b','))
         .map(|token| token.trim_ascii().to_ascii_lowercase())
         .collect();
