@@ -163,18 +163,23 @@ def _unix(details: dict[str, Any]) -> BaseException:
     return made
 
 
-def complete_key(error: BaseException, request: Any, ssl: Any) -> None:
-    """Let a connector's error tell the `ssl` that the script passed, and the proxy of an aiohttp request.
+def complete_key(error: BaseException, request: Any, ssl: Any, server_hostname: str | None) -> None:
+    """Let a connector's error tell what the script asked for: proxy, server's name and `ssl`.
 
-    A failed connection to the proxy itself is that of a request of its own, without a proxy, in aiohttp.
+    `request` is an aiohttp request. A failed connection to the proxy itself is that of another request in
+    aiohttp, one without a proxy.
     """
     key = getattr(error, "_conn_key", None)
     if key is None or not hasattr(key, "_replace"):
         return
-    if request.proxy is not None:
-        wanted = request.connection_key
-        if (key.host, key.port) == (wanted.host, wanted.port):
-            key = wanted
+    if request.proxy_headers is not None and "Host" in request.headers:
+        # aiohttp's connector puts it there, and the key has a hash of them.
+        request.proxy_headers["Host"] = request.headers["Host"]
+    wanted = request.connection_key
+    if (key.host, key.port) == (wanted.host, wanted.port):
+        key = wanted
+    if "server_hostname" in key._fields:
+        key = key._replace(server_hostname=server_hostname)
     error._conn_key = key._replace(ssl=ssl)  # type: ignore[attr-defined]
 
 

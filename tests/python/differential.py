@@ -165,6 +165,9 @@ def attributes(error: BaseException) -> dict[str, Any]:
     for name in ("status", "message", "errno", "strerror", "host", "port", "url", "ssl", "description"):
         if hasattr(error, name):
             found[name] = str(getattr(error, name))
+    key = getattr(error, "_conn_key", None)
+    if isinstance(key, tuple):
+        found["connection_key"] = [str(part) for part in key]
     if hasattr(error, "history"):
         found["history"] = [(item.status, str(item.url)) for item in error.history]
     if hasattr(error, "request_info"):

@@ -533,8 +533,8 @@ COOKIES: dict[str, Case] = {
     ),
 }
 
-# Bodies that break when the head is there already. Such a one leaves aiohttp waiting for a timeout; that of an
-# answer in one packet fails its request (test_differential_on_purpose).
+# Bodies that break when the head is there already. Such a one leaves aiohttp waiting for a timeout; that of
+# an answer in one packet fails its request (test_differential_on_purpose).
 BROKEN: dict[str, tuple[bytes, str]] = {
     "chunk size with a plus": (b"+2\r\nok\r\n0\r\n\r\n", "Invalid character in chunk size"),
     "chunk size in hex notation": (b"0x2\r\nok\r\n0\r\n\r\n", "Invalid character in chunk size"),
