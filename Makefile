@@ -53,6 +53,7 @@ dev: $(VENVS)/main/.ready  ## build the extension into .venv/main, for working o
 
 fmt: $(VENVS)/main/.ready  ## format the Rust and the Python sources
 	@cargo fmt
+	rustfmt --edition 2024 tests/fuzz/targets/*.rs tests/fuzz/checks/lib.rs
 	$(BIN)/ruff check --fix-only -q .
 	$(BIN)/ruff format -q .
 
@@ -60,6 +61,7 @@ lint: lint-rust lint-python  ## formatting, clippy, ruff, mypy
 
 lint-rust:
 	@cargo fmt --check
+	rustfmt --check --edition 2024 tests/fuzz/targets/*.rs tests/fuzz/checks/lib.rs
 	cargo clippy -q --all-targets --no-default-features -- -D warnings
 	cargo clippy -q --all-targets -- -D warnings
 

@@ -193,11 +193,12 @@ def _close_along(connector: Any, made: _core.Connector) -> None:
 def _forget_along(connector: Any, made: _core.Connector) -> None:
     """Forget the addresses that the native client remembers when the script clears its connector's."""
     kind = type(connector)
+    loop = connector._loop
     weak = weakref.ref(connector)
 
     def clear_dns_cache(host: str | None = None, port: int | None = None) -> None:
         kind.clear_dns_cache(weak(), host, port)
-        made.forget_addresses(weak()._loop, host)
+        made.forget_addresses(loop, host)
 
     connector.clear_dns_cache = clear_dns_cache
 

@@ -244,6 +244,7 @@ HEADS: dict[str, Case] = {
     "old websocket key": w(answer(b"ok", "Sec-WebSocket-Key1: x")),
     "content type with a control": w(answer(b"ok", "Content-Type: text/\x01plain")),
     "content type of bytes": w(answer(b"ok", "Content-Type: \xff\xfe")),
+    "content type of bytes, with a charset": w(answer(b"\xe9", "Content-Type: text/\xff; charset=latin-1")),
     "content type empty": w(answer(b"ok", "Content-Type:")),
     "content type a list": w(answer(b"ok", "Content-Type: text/plain, text/html")),
     "content type unended": w(answer(b"ok", 'Content-Type: text/plain; charset="utf-8')),
