@@ -113,7 +113,6 @@ INTERIM: dict[str, Case] = {
     "interim with headers": w(b"HTTP/1.1 103 Hints\r\nSet-Cookie: a=b\r\nX-A: 1\r\n\r\n" + OK),
     "interim with a length": w(b"HTTP/1.1 103 Hints\r\nContent-Length: 0\r\n\r\n" + OK),
     "interim unknown": w(b"HTTP/1.1 199 Odd\r\n\r\n" + OK),
-    "interim of HTTP/1.0": w(b"HTTP/1.0 100 Continue\r\n\r\n" + OK),
     "interim without a reason": w(b"HTTP/1.1 100\r\n\r\n" + OK),
     "interim, then nonsense": post(b"HTTP/1.1 100 Continue\r\n\r\nnonsense\r\n\r\n"),
     "switching unasked": w(head(status="101 Switching Protocols")),
@@ -575,6 +574,7 @@ DIFFERENT: dict[str, tuple[Case, Any, Any]] = {
         "ClientResponseError",
         (200, b"ok"),
     ),
+    "interim of HTTP/1.0": (w(b"HTTP/1.0 100 Continue\r\n\r\n" + OK), "ClientResponseError", (200, b"ok")),
     # Trailers are checked for their form, and mean nothing (RFC 9110, 6.5.1).
     "trailers of framing": (
         w(chunked(b"2\r\nok\r\n0\r\nContent-Length: 5\r\n\r\n"), answer(b"again")),
@@ -629,8 +629,11 @@ ON_PURPOSE: dict[str, set[str]] = {
     # Charsets in pieces, and charsets with a language, are not read.
     "content type continued": {"charset"},
     "content type in rfc 2231": {"charset"},
+    # Bytes that are no text stay different ones; with aiohttp all become U+FFFD.
+    "content type of bytes, with a charset": {"content_type"},
     # A redirect to nowhere is not in its own history.
     "redirect without a place": {"history"},
+    "redirect to nothing": {"history", "json"},
 }
 
 
