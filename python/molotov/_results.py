@@ -232,6 +232,8 @@ class RunResults:
             }
             headlines = [line for line in headlines if line not in said]
         lines = [*headlines, *self._results.threshold_lines()]
+        if option(self._args, "monitor"):
+            lines += ["", *self._results.resource_lines()]
         files = [path for path in self._files.values() if path != STDOUT]
         if files:
             lines.append(f"Results written to {', '.join(files)}")

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Any
 
 from molotov import _core, util
+from molotov._limits import make_room_for
 from molotov._options import RESULT_OPTIONS, option
 from molotov._process import Process
 from molotov._signals import Signals
@@ -95,6 +96,9 @@ class Runner:
 
         Raises what ``global_setup`` raises, and SystemExit for a scenario that called ``sys.exit``.
         """
+        warning = make_room_for(option(self.args, "workers"))
+        if warning is not None:
+            print(warning, file=sys.stderr)
         self._global_setup()
         self.args.original_pid = os.getpid()
         began = monotonic()

@@ -32,6 +32,10 @@ const SETTLE_SECONDS: (f64, f64) = (0.4, 20.0);
 const SHORTEST_RUNS: f64 = 2.0;
 const SHORTEST_RUNS_SECONDS: f64 = 30.0;
 
+/// A short trial lasts one run as it is at this level, most of which may be waiting, and this many as it is without
+/// any: workers that began together end together, and two of these waves have to be seen.
+const SHORTEST_RUNS_SHORT: f64 = 1.0;
+
 /// With fewer runs than this it goes on until that time is over.
 const FEWEST_RUNS: u64 = 5;
 
@@ -77,6 +81,8 @@ pub(super) struct Plan {
     pub(super) variation: f64,
     /// How long a run lasts when all is well; 0 when unknown. A rate is held once the runs piled up before are gone.
     pub(super) calm_seconds: f64,
+    /// The shortest that runs were at any level, in the mean; 0 when unknown.
+    pub(super) unloaded_seconds: f64,
 }
 
 /// What a trial is judged by.
@@ -276,7 +282,13 @@ impl OpenTrial {
             return true;
         }
         let runs_seconds = self.run_seconds.map_or(0.0, |seconds| {
-            (SHORTEST_RUNS * seconds).min(SHORTEST_RUNS_SECONDS)
+            let unloaded = self.plan.unloaded_seconds;
+            let enough = if self.plan.length == Length::Short && unloaded > 0.0 {
+                (SHORTEST_RUNS_SHORT * seconds).max(SHORTEST_RUNS * unloaded)
+            } else {
+                SHORTEST_RUNS * seconds
+            };
+            enough.min(SHORTEST_RUNS_SECONDS)
         });
         let shortest = self.plan.shortest_seconds.max(runs_seconds);
         if trial.runs < FEWEST_RUNS && seconds < SHORTEST_RUNS_SECONDS {
