@@ -5,11 +5,12 @@
 One Kinto process (waitress, four threads) on this machine, sized with scenarios/kinto.py:
 
 - `memory` keeps its records in memory.
-- `postgresql` keeps them in a PostgreSQL that is made for it, on a port of its own, with Debian's defaults; it
-  needs the packages postgresql and, as root, the user postgres.
+- `postgresql` keeps them in a PostgreSQL that is made for it, on a port of its own, with Debian's defaults;
+  it needs the package postgresql and, as root, the user postgres.
 - `nginx` is the first one behind an nginx with `limit_conn 30`: there the answer is known, 30 workers.
 
-`--write` puts the table into the README, between its marks. Molotov and Kinto are installed as by tools/demo.py.
+`--write` puts the table into the README, between its marks. Molotov and Kinto are installed as by
+tools/demo.py.
 """
 
 from __future__ import annotations
@@ -31,7 +32,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from demo import DemoError, default_cache, find_molotov, free_port, install_kinto, pip, run_quietly, running_kinto
+from demo import (
+    DemoError,
+    default_cache,
+    find_molotov,
+    free_port,
+    install_kinto,
+    pip,
+    run_quietly,
+    running_kinto,
+)
 
 _TREE = Path(__file__).resolve().parent.parent
 _README = _TREE / "README.md"
@@ -138,7 +148,9 @@ def _nginx(kinto: Path) -> Iterator[Target]:
 
 def _postgresql_folder() -> Path:
     found = shutil.which("initdb")
-    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if found is None else [Path(found).resolve().parent]
+    folders = (
+        sorted(Path("/usr/lib/postgresql").glob("*/bin")) if found is None else [Path(found).resolve().parent]
+    )
     if not folders:
         raise DemoError("the case postgresql needs PostgreSQL: apt-get install postgresql")
     return folders[-1]
@@ -213,7 +225,11 @@ def _size(molotov: list[str], target: Target, budget: float) -> dict[str, Any]:
         ]
         print(f"SERVER_URL={target.url} {' '.join(['molotov', *command[len(molotov) :]])}", flush=True)
         done = subprocess.run(
-            command, env={**os.environ, "SERVER_URL": target.url}, stdout=subprocess.PIPE, text=True, check=False
+            command,
+            env={**os.environ, "SERVER_URL": target.url},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
         )
         # The end of it: what was found, without a line for each worker.
         print(done.stdout[max(done.stdout.rfind("**** Molotov"), 0) :], flush=True)
@@ -264,7 +280,7 @@ def _row(case: str, target: Target, document: dict[str, Any]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-_HEAD = """| Kinto | capacity (95 %) | runs/s | workers | p50 / p95 / p99 ms | cores used | memory per 1,000 requests |
+_HEAD = """| Kinto | capacity (95 %) | runs/s | workers | p50/p95/p99, ms | cores used | memory / 1,000 req |
 |---|--:|--:|--:|--:|--:|--:|
 """
 

@@ -44,6 +44,7 @@ class Runner:
         self.longest_stall = 0.0
         self.native = True
         self.casualties: list[str] = []
+        self.interrupted = False
         self._results = Counters(
             "WORKER",
             "REACHED",
@@ -164,6 +165,7 @@ class Runner:
             self._run_last(parent.stop())
         finally:
             signals.remove()
+            self.interrupted = signals.received
             self.native = process.native
             self.longest_stall = process.longest_stall
             # Runs that were cut too hard to count themselves.
@@ -192,6 +194,7 @@ class Runner:
         finally:
             fleet.abandon()
             signals.remove()
+            self.interrupted = signals.received
             util.stop()
             self.native = fleet.native
             self.longest_stall = fleet.longest_stall

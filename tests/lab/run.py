@@ -3,8 +3,8 @@
     KIND=slots RUNS=10 make lab
     python tests/lab/run.py [--kind NAME ...] [--runs N] [--jobs N] [--molotov PATH]
 
-Without a kind it runs all of them and writes the page with the results, docs/resource-lab.md. Kinds that sleep can
-be measured on a busy machine, and several at a time; those that need the CPU or the disk run alone.
+Without a kind it runs all of them and writes the page with the results, docs/resource-lab.md. Kinds that
+sleep can be measured on a busy machine, and several at a time; those that need the CPU or the disk run alone.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ _PAGE = _TREE / "docs" / "resource-lab.md"
 _CORES = len(os.sched_getaffinity(0))
 _SECONDS_TO_STOP = 20
 _LONGEST_RUN_SECONDS = 480
+_NONE = "\N{EN DASH}"
 
 
 @dataclass(frozen=True)
@@ -249,8 +250,9 @@ def measure(name: str, args: argparse.Namespace) -> list[Outcome]:
         truth = "?" if outcome.truth is None else f"{outcome.truth:.1f}"
         wrong = f"  WRONG: {', '.join(outcome.problems)}" if outcome.problems else ""
         print(
-            f"{name} {number}: {found}{off} in {outcome.low:.1f} to {outcome.high:.1f} at {outcome.workers:.0f} "
-            f"workers, truth {truth}, {outcome.seconds:.0f} s, exit {outcome.exit_code}{wrong}\n"
+            f"{name} {number}: {found}{off} in {outcome.low:.1f} to {outcome.high:.1f} at "
+            f"{outcome.workers:.0f} workers, truth {truth}, {outcome.seconds:.0f} s, "
+            f"exit {outcome.exit_code}{wrong}\n"
             f"    {outcome.sentence}",
             flush=True,
         )
@@ -266,7 +268,7 @@ def _row(name: str, outcomes: list[Outcome]) -> str:
     seconds = statistics.median(outcome.seconds for outcome in outcomes)
     known = [outcome for outcome in outcomes if outcome.error is not None]
     truths = [outcome.truth for outcome in outcomes if outcome.truth is not None]
-    cells = [name, kind.what, "–", "–", "–"]
+    cells = [name, kind.what, *[_NONE] * 3]
     if kind.within is not None and known and truths:
         errors = sorted(100 * (outcome.error or 0.0) for outcome in known)
         half = statistics.median((one.high - one.low) / 2 / (one.found or 1.0) for one in known)
@@ -287,14 +289,15 @@ def _row(name: str, outcomes: list[Outcome]) -> str:
 
 _HEAD = """# The resource lab
 
-Real servers on the loopback interface, whose capacity and bottleneck are set by flags (`tests/lab/server.py`), sized
-with `molotov --sizing --monitor pid:N`. `make lab` makes this page anew; `KIND=slots RUNS=10 make lab` runs one kind.
+Real servers on the loopback interface, whose capacity and bottleneck are set by flags
+(`tests/lab/server.py`), sized with `molotov --sizing --monitor pid:N`. `make lab` makes this page anew;
+`KIND=slots RUNS=10 make lab` runs one kind.
 
 - *Truth*: what the server can do, in runs per second, by its flags.
 - *Found*: the capacity that was found by the truth, less one: the median, the lowest and the highest.
 - *Covers*: in how many runs the 95 % interval holds the truth, and half its width (median).
-- *Verdict*: what has to be named, and in how many runs it was. "inside" is the service itself or one behind it, that
-  is: no resource that can be seen from outside.
+- *Verdict*: what has to be named, and in how many runs it was. "inside" is the service itself or one behind
+  it, that is: no resource that can be seen from outside.
 - *Time*: from the start of the command to its end, with `--sizing-budget {budget:g}` (median).
 
 Server, generator and whatever else the machine had to do shared {cores} cores.
@@ -309,14 +312,20 @@ def page(results: dict[str, list[Outcome]], budget: float) -> str:
     rows = [_row(name, outcomes) for name, outcomes in results.items()]
     said = [f"- **{name}**: {outcomes[0].sentence}" for name, outcomes in results.items()]
     text = _HEAD.format(budget=budget, cores=_CORES) + "\n".join(rows)
-    return f"{text}\n\n## What was said\n\nThe verdict of the first run of each kind.\n\n" + "\n".join(said) + "\n"
+    return (
+        f"{text}\n\n## What was said\n\nThe verdict of the first run of each kind.\n\n"
+        + "\n".join(said)
+        + "\n"
+    )
 
 
 def main() -> int:
     """Run the lab; 1 when something was not as it has to be."""
     parser = argparse.ArgumentParser(description="Size servers of known capacity")
     parser.add_argument("--kind", action="append", choices=KINDS, help="only this one; repeatable")
-    parser.add_argument("--runs", type=int, default=0, help="of each kind (default: 10 of slots, 5 of others)")
+    parser.add_argument(
+        "--runs", type=int, default=0, help="of each kind (default: 10 of slots, 5 of others)"
+    )
     parser.add_argument("--jobs", type=int, default=5, help="runs at a time, of kinds that only sleep")
     parser.add_argument("--budget", type=float, default=90.0, help="--sizing-budget in seconds")
     parser.add_argument("--molotov", default=str(Path(sys.executable).parent / "molotov"))

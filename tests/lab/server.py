@@ -1,4 +1,4 @@
-"""The lab's server: a loopback HTTP server whose capacity, and what limits it, are known because flags set them.
+"""The lab's server: HTTP on the loopback interface, whose capacity and limit are known: flags set them.
 
     python tests/lab/server.py slots --slots 8 --service-ms 40 --queue 56
     python tests/lab/server.py cpu --processes 2 --burn-ms 4
@@ -241,7 +241,7 @@ class Bandwidth:
             self._schedule()
 
     def _schedule(self) -> None:
-        # Counted on from when the last piece was due, not from when a late timer let it go: the rate is exact.
+        # Counted on from when the last piece was due, not from when a late timer let it go.
         _, left = self._turns[0]
         self._free_at += min(left, _CHUNK_BYTES) / self._rate
         asyncio.get_running_loop().call_at(self._free_at, self._send)
@@ -390,7 +390,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--processes", type=int, default=1, help="cpu: processes that share the port")
     parser.add_argument("--burn-ms", type=float, default=4.0, help="cpu: CPU time per request")
     parser.add_argument("--keep-kib", type=int, default=32, help="memory: kept with every request")
-    parser.add_argument("--limit-mib", type=int, default=256, help="memory: RLIMIT_AS above the start; 0 for none")
+    parser.add_argument(
+        "--limit-mib", type=int, default=256, help="memory: RLIMIT_AS above the start; 0 for none"
+    )
     parser.add_argument("--directory", default=".", help="disk: where the files are")
     parser.add_argument("--write-kib", type=int, default=64, help="disk: written and synced per request")
     parser.add_argument("--threads", type=int, default=8, help="disk: writers")

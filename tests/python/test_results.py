@@ -256,6 +256,19 @@ def test_thresholds_decide_the_exit_code(tmp_path):
     assert "runs failed" in found["stumble"]
 
 
+@pytest.mark.parametrize(("threshold", "expected"), [("runs>=1", 105), ("runs<1", 99)])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_interrupted_run_opens_no_gate(tmp_path, processes, threshold, expected):
+    write(tmp_path, WAITING.format(what="await asyncio.sleep(0)"))
+    with serving(Small) as (url, _):
+        words = ("-c", "-p", str(processes), "--threshold", threshold)
+        with Running(tmp_path, *words, URL=url) as running:
+            running.wait_for("step", times=6 * processes)
+            running.process.send_signal(signal.SIGTERM)
+            code, output = running.end()
+    assert code == expected, output
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [
