@@ -3,7 +3,7 @@
 //!
 //! Owns the thresholds. Called by `judge`.
 
-use super::finding::{Confidence, Evidence, Finding, Resource};
+use super::finding::{Confidence, Evidence, Finding, Resource, SINGLE_THREADED};
 use super::look::{Level, Look, percent};
 use crate::monitor::Metric;
 
@@ -162,7 +162,7 @@ fn one_core(look: &Look, others: &[Level]) -> Option<Finding> {
         .filter(|cores| *cores >= ONE_CORE)
     {
         let text = format!(
-            "one thread used {} of a core while others idled: a single-threaded limit",
+            "one thread used {} of a core while others idled: a {SINGLE_THREADED}",
             percent(cores)
         );
         return found(Confidence::High, Metric::HottestThreadCores, cores, text);
@@ -192,7 +192,7 @@ fn one_core(look: &Look, others: &[Level]) -> Option<Finding> {
         };
         let text = format!(
             "its one process used {used:.2} cores of {limit:.0}: its threads take turns (a global lock, as Python's), \
-             so this is a single-threaded limit"
+             so this is a {SINGLE_THREADED}"
         );
         return found(confidence, Metric::CpuCoresUsed, used, text);
     }

@@ -127,11 +127,11 @@ impl Growth {
             resource: Resource::Memory,
             source: Some(self.source.clone()),
             confidence: Confidence::Medium,
-            evidence: vec![Evidence::of(
-                Metric::MemoryBytes,
-                self.bytes_per_second,
+            evidence: vec![Evidence {
+                metric: None,
+                value: self.bytes_per_second,
                 text,
-            )],
+            }],
         })
     }
 }

@@ -82,6 +82,10 @@ fn a_busy_cpu_is_named_with_its_share() {
         verdict.sentence,
         "limited by CPU of pid:7 (high confidence): 1.94 of 2 cores in use (97 %)"
     );
+    assert_eq!(
+        verdict.brief().unwrap(),
+        "limited by CPU of pid:7 (1.94 cores)"
+    );
     let nearly = alone(&steady(&[(Metric::CpuCoresUsed, 1.84)]));
     assert_eq!(
         (nearly.resource, nearly.confidence),
@@ -120,6 +124,10 @@ fn a_pinned_thread_is_a_single_threaded_limit() {
         (Metric::CpuCoresUsed, 1.1),
         (Metric::HottestThreadCores, 0.98),
     ]));
+    assert_eq!(
+        verdict.brief().unwrap(),
+        "limited by CPU of pid:7 (one core at 98 %, single-threaded)"
+    );
     assert_eq!(
         (verdict.resource, verdict.confidence),
         (Resource::Cpu, Confidence::High)
