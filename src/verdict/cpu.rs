@@ -122,8 +122,8 @@ fn taken_by_others(look: &Look) -> Option<Finding> {
     None
 }
 
-/// A machine without idle cores on which the target uses a good part of them and waits for more: a pool of threads of
-/// which none is always busy. Asked when nothing else is found: waiting for a core may be all there is to it.
+/// A machine without idle cores on which the target uses a good part of them and waits for more, or never sleeps: a pool
+/// of threads of which none is always busy. Asked when nothing else is found: waiting for a core may be all there is to it.
 pub(super) fn crowded(looks: &[Look]) -> Option<Finding> {
     looks.iter().find_map(|look| crowded_one(look))
 }
@@ -136,8 +136,13 @@ fn crowded_one(look: &Look) -> Option<Finding> {
         .mean(Metric::CpuWaitingThreads)
         .filter(|threads| *threads >= WAITING_THREADS)?;
     let used = look.mean(Metric::CpuCoresUsed)?;
-    look.share(Metric::CpuCoresUsed)
-        .filter(|share| *share >= GOOD_PART)?;
+    let uses_much = look
+        .share(Metric::CpuCoresUsed)
+        .is_some_and(|share| share >= GOOD_PART);
+    // Threads that take turns: one of them runs or waits for a core at any time.
+    if !uses_much && used + waiting < WANTED_CORES {
+        return None;
+    }
     let text = format!(
         "all cores of the machine were {} busy, and {waiting:.1} of its threads waited for one in the mean; it used \
          {used:.2} itself, other processes the rest",

@@ -506,8 +506,19 @@ fn a_target_that_waits_for_its_core_is_limited_by_the_cpu_that_others_have() {
     ];
     assert_eq!(alone(&steady(&pool)).resource, Resource::Cpu);
     // One that hardly uses any would hardly gain by more.
-    let light = [pool[0], pool[1], (Metric::CpuCoresUsed, 0.05)];
+    let light = [
+        pool[0],
+        (Metric::CpuWaitingThreads, 0.6),
+        (Metric::CpuCoresUsed, 0.05),
+    ];
     assert_eq!(alone(&steady(&light)).resource, Resource::Unknown);
+    // Its threads take turns, and the one whose turn it is waits.
+    let turns = [
+        pool[0],
+        (Metric::CpuWaitingThreads, 0.7),
+        (Metric::CpuCoresUsed, 0.25),
+    ];
+    assert_eq!(alone(&steady(&turns)).resource, Resource::Cpu);
     // The machine has cores to spare: waiting is only the bustle of waking up together.
     let idle = [
         (Metric::MachineBusyRatio, 0.6),
