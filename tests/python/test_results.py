@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -345,6 +346,9 @@ def test_targets_are_monitored_and_judged(tmp_path):
         words = ("--monitor", f"pid:{os.getpid()}", "--monitor", "host", "--threshold", "target.memory<100%")
         done = run(tmp_path, "-c", "-d", "6", "--json", "out.json", *words, URL=url)
     assert done.returncode == 0, done.stdout + done.stderr
+    table = done.stdout[done.stdout.index("\nResources ") :]
+    assert re.search(r"^generator +CPU, cores +\d", table, re.M), table
+    assert re.search(rf"^pid:{os.getpid()} +CPU, cores +\d", table, re.M), table
     document = read(tmp_path / "out.json")
     sources = [target["source"] for target in document["monitor"]]
     assert sources == ["generator", f"pid:{os.getpid()}", "host"]
