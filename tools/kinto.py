@@ -255,10 +255,15 @@ def _cores(document: dict[str, Any], source: str) -> float | None:
     return None
 
 
+def _sum(used: list[float | None], factor: float, digits: int) -> str:
+    """Show what each of the monitored targets used, Kinto first."""
+    return " + ".join("?" if cores is None else f"{factor * cores:.{digits}f}" for cores in used)
+
+
 def _row(case: str, target: Target, document: dict[str, Any]) -> str:
     capacity = document["sizing"]["search"]["capacity"]
     if capacity is None:
-        return f"| {_NAMES[case]} | none found | | | | | |"
+        return f"| {_NAMES[case]} | none found | | | | | | |"
     runs, requests, times = (
         capacity["runs_per_second"],
         capacity["requests_per_second"],
@@ -274,15 +279,24 @@ def _row(case: str, target: Target, document: dict[str, Any]) -> str:
         f"{runs['mean']:.0f}",
         f"{capacity['level']:.0f}",
         " / ".join(f"{1000 * times[name]:.0f}" for name in ("p50_seconds", "p95_seconds", "p99_seconds")),
-        " + ".join("?" if cores is None else f"{cores:.2f}" for cores in used),
+        _sum(used, 1.0, 2),
+        _sum(used, 1000.0 / requests["mean"], 1),
         f"{max(growth) / 2**20:.1f} MiB" if growth else "–",  # noqa: RUF001
     ]
     return f"| {' | '.join(cells)} |"
 
 
-_HEAD = """| Kinto | capacity (95 %) | runs/s | workers | p50/p95/p99, ms | cores used | memory / 1,000 req |
-|---|--:|--:|--:|--:|--:|--:|
-"""
+_COLUMNS = [
+    "Kinto",
+    "capacity (95 %)",
+    "runs/s",
+    "workers",
+    "p50 / p95 / p99, ms",
+    "cores used",
+    "CPU per request, ms",
+    "memory per 1,000 requests",
+]
+_HEAD = f"| {' | '.join(_COLUMNS)} |\n|---{'|--:' * (len(_COLUMNS) - 1)}|\n"
 
 
 def _write(table: str) -> None:
