@@ -174,6 +174,10 @@ impl Pacer {
             let elapsed = state.elapsed(now);
             let due = state.starts.advance(elapsed);
             slot.intended.fetch_add(due, Ordering::Relaxed);
+            if !coming && elapsed >= state.starts.profile().end() {
+                // The alarm is late: it decides what is still to be made.
+                return Answer::Wait;
+            }
         }
         let starved =
             !coming && state.idle.is_empty() && state.coming == 0 && state.grown >= self.most;

@@ -6,7 +6,7 @@
 
 use super::document::{Results, Sizing};
 use super::series::Point;
-use crate::sizing::search::{Flaw, Trial};
+use crate::sizing::search::{Findings, Flaw, Limit, Trial};
 use crate::verdict::Level;
 
 /// The levels of a ramp, as shares of the most workers.
@@ -48,12 +48,26 @@ fn of_search(sizing: &Sizing) -> (Option<Level>, Vec<Level>) {
     for (place, trial) in findings.trials.iter().enumerate() {
         let held = of_trial(trial, sizing.search_began_seconds);
         if Some(place) == judged {
-            level = Some(held);
+            level = Some(Level {
+                started_ratio: held.started_ratio.or_else(|| not_reached(findings)),
+                ..held
+            });
         } else {
             others.push(held);
         }
     }
     (level, others)
+}
+
+/// The share of a rate above the capacity that the generator started, when that is what limits the capacity.
+fn not_reached(findings: &Findings) -> Option<f64> {
+    let capacity = findings.capacity.as_ref()?;
+    let above = findings.trials.iter().filter(|trial| {
+        capacity.limit == Limit::Generator && trial.level > capacity.level
+    });
+    above
+        .filter_map(|trial| of_trial(trial, 0.0).started_ratio)
+        .reduce(f64::min)
 }
 
 fn of_trial(trial: &Trial, began_seconds: f64) -> Level {

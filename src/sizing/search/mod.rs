@@ -146,7 +146,9 @@ pub struct Observation<'a> {
     pub responses: u64,
     /// Workers that run (not parked ones); with a rate, runs in flight.
     pub active: f64,
-    /// Service times in microseconds since the last look; `None` when nothing is timed.
+    /// With a rate: runs that started late because all workers were busy.
+    pub starved: u64,
+    /// Service times (with a rate, response times) in microseconds since the last look; `None` when nothing is timed.
     pub service_times: Option<&'a Histogram<u64>>,
 }
 
@@ -259,6 +261,7 @@ impl Search {
             failed: look.failed,
             responses: look.responses,
             active: look.active,
+            starved: look.starved,
         };
         if self.even.is_some() && self.ramp_ended.is_none() {
             self.follow_even_ramp(look);
