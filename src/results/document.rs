@@ -452,7 +452,9 @@ mod tests {
     fn percentiles_come_back_from_the_histograms() {
         let results = sample::results();
         let recorder = results.recorder().unwrap();
-        assert_eq!(ServiceTime::all_of(&recorder), results.service_times);
+        let (service_times, response_times) = ServiceTime::all_of(&recorder);
+        assert_eq!(service_times, results.service_times);
+        assert_eq!(response_times, results.response_times);
     }
 
     #[test]

@@ -62,9 +62,10 @@ fn of_search(sizing: &Sizing) -> (Option<Level>, Vec<Level>) {
 /// The share of a rate above the capacity that the generator started, when that is what limits the capacity.
 fn not_reached(findings: &Findings) -> Option<f64> {
     let capacity = findings.capacity.as_ref()?;
-    let above = findings.trials.iter().filter(|trial| {
-        capacity.limit == Limit::Generator && trial.level > capacity.level
-    });
+    let above = findings
+        .trials
+        .iter()
+        .filter(|trial| capacity.limit == Limit::Generator && trial.level > capacity.level);
     above
         .filter_map(|trial| of_trial(trial, 0.0).started_ratio)
         .reduce(f64::min)

@@ -455,7 +455,7 @@ mod tests {
             recorder.record(id, Duration::from_millis(20 * milliseconds), true, 0);
         }
         for (text, passed, message) in [
-            ("response.p95<2s", true, "1900 ms"),
+            ("response.p95<2s", true, "1901 ms"),
             ("response.max<1s for scenario browse", false, "2000 ms"),
             ("late<1%", false, "2.00 %"),
             ("late<5", true, "4"),

@@ -207,7 +207,10 @@ impl fmt::Display for Flaw {
             }
             Self::WorkersBusy { late_ratio } => {
                 let percent = late_ratio * 100.0;
-                write!(f, "{percent:.0} % of the runs had to wait for a worker, all were busy")
+                write!(
+                    f,
+                    "{percent:.0} % of the runs had to wait for a worker, all were busy"
+                )
             }
         }
     }

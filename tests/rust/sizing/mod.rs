@@ -355,10 +355,15 @@ fn a_rate_is_searched_like_workers() {
                 .iter()
                 .filter(|outcome| outcome.confirmed())
                 .count();
-            assert!(confirmed >= most(outcomes.len()), "{name}, {poisson}: {confirmed}");
+            assert!(
+                confirmed >= most(outcomes.len()),
+                "{name}, {poisson}: {confirmed}"
+            );
             let covered = outcomes.iter().filter(|outcome| outcome.covered).count();
             let seconds = median(outcomes.iter().map(|outcome| outcome.findings.seconds));
-            println!("{name} {poisson}: bias {bias} covers {covered} confirmed {confirmed} {seconds} s");
+            println!(
+                "{name} {poisson}: bias {bias} covers {covered} confirmed {confirmed} {seconds} s"
+            );
         }
     }
 }
@@ -371,12 +376,20 @@ fn too_few_workers_for_a_rate_are_told_apart_from_a_slow_service() {
         let findings = &outcome.findings;
         let capacity = findings.capacity.as_ref().unwrap();
         assert_eq!(capacity.limit, Limit::Workers, "{findings:?}");
-        assert!((55.0..90.0).contains(&capacity.runs_per_second.mean), "{capacity:?}");
+        assert!(
+            (55.0..90.0).contains(&capacity.runs_per_second.mean),
+            "{capacity:?}"
+        );
         assert!(findings.headline().starts_with("at least "));
         let doubts = findings.unconfirmed.join(" ");
         assert!(doubts.contains("more workers may bring more"), "{doubts}");
         let busy = |flaw: &Flaw| matches!(flaw, Flaw::WorkersBusy { .. });
-        assert!(findings.trials.iter().any(|trial| trial.flaws.iter().any(busy)));
+        assert!(
+            findings
+                .trials
+                .iter()
+                .any(|trial| trial.flaws.iter().any(busy))
+        );
     }
 }
 
