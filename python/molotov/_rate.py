@@ -53,6 +53,8 @@ def schedule_for(args: Any) -> Any:
         raise OptionError(
             f"{what} starts runs, and workers as they are needed: --stages ramps up, --ramp-up does not"
         )
+    if on_rate and option(args, "ramp_up") and rate is None:
+        raise OptionError("--ramp-up takes --sizing-on rate up to --rate: give that too")
     if on_rate:
         rate = None
     try:

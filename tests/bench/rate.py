@@ -1,7 +1,8 @@
 """What it costs to start runs at a rate: CPU per run of the open and the closed model, in alternation.
 
-By hand: ``.venv/main/bin/python tests/bench/rate.py [RATE [SECONDS [ROUNDS]]]``. The closed model comes twice: as fast as it
-can, and with a pause after each run that gives about the same rate. CPU is that of the generator's process.
+By hand: ``.venv/main/bin/python tests/bench/rate.py [RATE [SECONDS [ROUNDS]]]``. The closed model comes
+twice: as fast as it can, and with a pause after each run that gives about the same rate. CPU is that of the
+generator's process.
 """
 
 from __future__ import annotations

@@ -275,6 +275,14 @@ def test_a_killed_process_leaves_its_starts_unmade(tmp_path):
     assert starts["not_started"] > 0
 
 
+def test_there_may_be_many_workers_unless_told_otherwise(tmp_path):
+    write(tmp_path, GETTING)
+    with serving(Small) as (url, _):
+        for words, most in (((), 500), (("-w", "1"), 1)):
+            run(tmp_path, "-c", "--rate", "10", "-d", "0.3", "--json", "out.json", *words, URL=url)
+            assert books(read(tmp_path / "out.json"))["most_workers"] == most
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -310,6 +318,7 @@ def test_what_is_no_rate_is_a_usage_error(tmp_path, words, message):
         (("--sizing-on", "rate"), "give both"),
         (("--sizing", "--sizing-on", "rate", "--stages", "0:0 9:9"), "leave --stages out"),
         (("--sizing", "--sizing-on", "rate", "--no-sizing-confirm"), "leave --no-sizing-confirm out"),
+        (("--sizing", "--sizing-on", "rate", "--ramp-up", "5"), "up to --rate"),
         (("--rate-shape", "constant"), "needs --rate"),
         (("--rate-seed", "5"), "needs --rate"),
     ],
@@ -320,6 +329,48 @@ def test_what_cannot_be_combined_says_so_in_a_line(tmp_path, words, message):
     assert done.returncode == 104
     (line,) = (done.stdout + done.stderr).splitlines()
     assert message in line
+
+
+def test_a_search_for_a_rate_finds_what_is_kept_up_with():
+    """A service that ends 50 runs a second, in virtual time; each takes 20 ms when it does not wait."""
+    search = _core.SizingSearch(rate=1000.0)
+    state, recorder = _core.RunState(), _core.Recorder()
+    # Started runs that have not ended, and what is left of whole numbers.
+    queue, started, ended = 0.0, 0.0, 0.0
+    for look in range(20_000):
+        asked, _, over = search.step(look * 0.2, state, recorder)
+        if over:
+            break
+        started += asked * 0.2
+        queue += asked * 0.2
+        done = min(queue, 10.0)
+        queue -= done
+        ended += done
+        state.add("started", int(started) - state.started)
+        state.add("succeeded", int(ended) - state.succeeded)
+        state.add("workers", round(queue + 0.02 * asked) - state.workers)
+    findings = json.loads(search.findings())
+    capacity = findings["capacity"]
+    assert findings["unit"] == "runs_per_second"
+    assert capacity["confirmed"] and capacity["limit"] == "throughput"
+    assert capacity["level"] == pytest.approx(50, rel=0.05)
+    assert "runs/s offered, " in search.headline()
+    with pytest.raises(ValueError, match="no rate"):
+        _core.SizingSearch(rate=0.0)
+
+
+def test_a_search_for_a_rate_can_be_interrupted(tmp_path):
+    write(tmp_path, SLOW.replace("0.1", "0.01)\n    print('ran', flush=True"))
+    words = ("-c", "--sizing", "--sizing-on", "rate", "--rate", "50", "-w", "20", "--json", "out.json")
+    with Running(tmp_path, *words) as running:
+        running.wait_for("ran", times=8)
+        running.process.send_signal(signal.SIGINT)
+        code, output = running.end()
+    assert code == 0, output
+    document = read(tmp_path / "out.json")
+    assert books(document)["started"] >= 8
+    assert document["sizing"]["search"]["unit"] == "runs_per_second"
+    assert document["series"]["target_per_second"][-1] <= 50
 
 
 def test_rates_and_stages_are_read():
