@@ -180,7 +180,6 @@ class Process:
             self._timers["force"] = self.loop.call_later(seconds, self.force_shutdown)
         if not self.state.stopped and not util.is_stopped():
             await self._closed
-        self.plan.close()
 
     # Stopping.
 

@@ -5,6 +5,7 @@ When each run starts is the engine's, ``_core.Schedule``; a process hands out th
 
 from __future__ import annotations
 
+import asyncio
 import random
 from typing import Any
 
@@ -45,6 +46,11 @@ def schedule_for(args: Any) -> Any:
         )
     if on_rate and stages is not None:
         raise OptionError("--sizing-on rate chooses the rates itself: leave --stages out")
+    if on_rate and (option(args, "no_sizing_confirm") or asyncio.sleep is not asyncio.tasks.sleep):
+        why = "the script replaces asyncio.sleep, and with it time"
+        if option(args, "no_sizing_confirm"):
+            why = "leave --no-sizing-confirm out"
+        raise OptionError(f"--sizing-on rate has to search: {why}")
     if option(args, "single_run"):
         raise OptionError(
             f"{what} starts runs for a time, --single-run every scenario once: give one of them"

@@ -63,11 +63,6 @@ def sizing_for(args: Any, state: Any, recorder: Any, processes: int) -> Ramp | S
     """Return what leads this sizing run. Raises :class:`OptionError` for a bad tolerance, budget or rule."""
     kind: type[Ramp | Search] = Search if is_confirmed(args) else Ramp
     if is_on_rate(args):
-        if kind is Ramp:
-            why = "leave --no-sizing-confirm out"
-            if not option(args, "no_sizing_confirm"):
-                why = "it cannot where the script replaces asyncio.sleep"
-            raise OptionError(f"--sizing-on rate has to search: {why}")
         kind = RateSearch
     try:
         return kind(args, state, recorder, max(option(args, "workers"), 0) * processes)
@@ -197,6 +192,9 @@ class Search:
             "window_failed": failed,
         }
 
+    def _ramps_end(self, workers: int, trials: list[dict[str, Any]]) -> str:
+        return f"with {_workers(workers)}"
+
     def finish(self, interrupted: bool) -> dict[str, Any]:
         """Return the verdict, with what was found by now."""
         if self.verdict is not None:
@@ -227,7 +225,8 @@ class Search:
         findings, verdict = self.findings, self.verdict
         if findings is None or verdict is None or findings["ramp_ended"] is None:
             return []
-        lines = [f"The ramp ended with {_workers(verdict['workers'])}: {self._ends[findings['ramp_ended']]}."]
+        where = self._ramps_end(verdict["workers"], findings["trials"])
+        lines = [f"The ramp ended {where}: {self._ends[findings['ramp_ended']]}."]
         capacity = findings["capacity"]
         if capacity is not None:
             lines.append(f"The capacity is limited: {self._limits[capacity['limit']]}.")
@@ -250,7 +249,11 @@ class RateSearch(Search):
         self._state.rate = level
 
     def _held(self) -> int:
-        return int(self._state.workers - self._state.parked)
+        return int(self._state.workers_started)
+
+    def _ramps_end(self, workers: int, trials: list[dict[str, Any]]) -> str:
+        levels = [trial["level"] for trial in trials if trial["phase"] == "ramp"]
+        return f"at {levels[-1]:.0f} runs/s" if levels else super()._ramps_end(workers, trials)
 
 
 def _workers(number: float) -> str:

@@ -109,7 +109,7 @@ impl Profile {
                     then: *to,
                 });
             }
-            if to == from {
+            if to <= from {
                 continue;
             }
             let segment = Segment {

@@ -107,6 +107,26 @@ def test_a_seed_repeats_the_starts_over_any_number_of_processes(tmp_path):
     assert 30 < found[0] < 100
 
 
+SETTING_UP = """
+import asyncio, molotov
+
+@molotov.setup()
+async def slow(worker_id, args):
+    await asyncio.sleep(0.7)
+    return {}
+"""
+
+
+def test_workers_that_are_being_set_up_when_the_schedule_ends_are_waited_for(tmp_path):
+    write(tmp_path, SETTING_UP + GETTING)
+    with serving(Small) as (url, server):
+        run(tmp_path, *EVERY, "--rate", "40", "-d", "0.5", URL=url)
+        seen = len(server.seen)
+    starts = books(read(tmp_path / "out.json"))
+    assert starts["started"] == seen == 20
+    assert starts["late"] > starts["late_without_worker"] == 0
+
+
 SLOW = """
 import asyncio, molotov
 
