@@ -261,7 +261,7 @@ mod tests {
     fn a_rate_may_never_end_or_be_none_at_all() {
         let forever = Profile::constant(4.0, f64::INFINITY);
         assert!(close(forever.time_of(4e6).unwrap(), 1e6));
-        assert_eq!(forever.end(), f64::INFINITY);
+        assert!(forever.end().is_infinite());
         let never = Profile::constant(0.0, f64::INFINITY);
         assert_eq!((never.time_of(0.5), never.total()), (None, 0.0));
         assert_eq!(Profile::constant(f64::NAN, 9.0).time_of(0.0), None);

@@ -445,13 +445,18 @@ impl Search {
         measured.iter().sum::<f64>() / measured.len().max(1) as f64
     }
 
-    /// How long a run lasted at most, in the mean of a sustainable trial (Little's law).
-    fn calm_seconds(&self) -> f64 {
-        self.trials
-            .iter()
-            .filter(|trial| trial.sustainable() && trial.runs > 0)
-            .map(|trial| trial.active * trial.measured_seconds / trial.runs as f64)
-            .fold(0.0, f64::max)
+    /// How long a run lasted at most, in the mean of a sustainable trial (Little's law): of those up to this level, if there
+    /// are any, since runs queue at higher ones.
+    fn calm_seconds(&self, level: f64) -> f64 {
+        let longest = |most: f64| {
+            self.trials
+                .iter()
+                .filter(|trial| trial.sustainable() && trial.runs > 0 && trial.level <= most)
+                .map(|trial| trial.active * trial.measured_seconds / trial.runs as f64)
+                .fold(0.0, f64::max)
+        };
+        let here = longest(level * (1.0 + 1e-9));
+        if here > 0.0 { here } else { longest(f64::MAX) }
     }
 
     fn lowest(&self) -> f64 {
@@ -474,7 +479,7 @@ impl Search {
     fn hold(&mut self, level: f64, plan: Plan) {
         self.enter(plan.phase);
         let plan = Plan {
-            calm_seconds: self.calm_seconds(),
+            calm_seconds: self.calm_seconds(level),
             ..plan
         };
         self.trial = Some(OpenTrial::new(level, plan, self.now));

@@ -461,7 +461,7 @@ fn flaws(trial: &Trial, successes: &[f64], bins: &[Bin], standard: &Standard) ->
             let started = bins.iter().map(|bin| bin.started).sum::<u64>() as f64;
             let rate = started / trial.measured_seconds;
             // Independent arrivals scatter by the root of their number.
-            let scatter = 3.0 * started.sqrt() / trial.measured_seconds;
+            let scatter = 3.0 * (trial.level / trial.measured_seconds).sqrt();
             let starved = bins.iter().map(|bin| bin.starved).sum::<u64>() as f64;
             if starved > STARVED_RATIO * started {
                 flaws.push(Flaw::WorkersBusy {
