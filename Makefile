@@ -26,10 +26,15 @@ SUITES_AT_ONCE ?= 2
 # Random inputs per property; the tests take 256.
 FUZZ_CASES ?= 100000
 
+# What `make lab` runs: one kind of server (all without), how often (0: as the page wants it), several at a time.
+KIND ?=
+RUNS ?= 0
+JOBS ?= 5
+
 # Seeds per simulated service; the tests take 20.
 SIZING_SEEDS ?= 200
 
-.PHONY: help system dev fmt lint lint-rust lint-python test test-rust test-python bench fuzz simulations demo wheel clean
+.PHONY: help system dev fmt lint lint-rust lint-python test test-rust test-python bench lab kinto fuzz simulations demo wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -102,6 +107,13 @@ demo: system  ## start a real Kinto and find how many workers it carries
 
 bench: system wheel  ## compare with Molotov, aiohttp and wrk against one nginx
 	@$(INTERPRETER) tests/bench/run.py
+
+lab: dev  ## size servers of known capacity (KIND=slots RUNS=10 for one kind), and write the page when it is all
+	@$(BIN)/python tests/lab/run.py --runs $(RUNS) --jobs $(JOBS) $(if $(KIND),--kind "$(KIND)")
+
+kinto: system dev  ## size Kinto in memory, on PostgreSQL and behind nginx, and put the table into the README
+	@tools/system.sh postgresql
+	$(BIN)/python tools/kinto.py --write
 
 fuzz:  ## throw many more random inputs than the tests do at the parsers, histograms and rules
 	@PROPTEST_CASES=$(FUZZ_CASES) cargo test --release --no-default-features --lib

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Any
 
 from molotov import _core, util
+from molotov._limits import make_room_for
 from molotov._options import RESULT_OPTIONS, option
 from molotov._process import Process
 from molotov._rate import schedule_for
@@ -46,6 +47,7 @@ class Runner:
         self.longest_stall = 0.0
         self.native = True
         self.casualties: list[str] = []
+        self.interrupted = False
         self._results = Counters(
             "WORKER",
             "REACHED",
@@ -99,6 +101,9 @@ class Runner:
 
         Raises what ``global_setup`` raises, and SystemExit for a scenario that called ``sys.exit``.
         """
+        warning = make_room_for(option(self.args, "workers"))
+        if warning is not None:
+            print(warning, file=sys.stderr)
         self._global_setup()
         self.args.original_pid = os.getpid()
         began = monotonic()
@@ -171,6 +176,7 @@ class Runner:
             self._run_last(parent.stop())
         finally:
             signals.remove()
+            self.interrupted = signals.received
             self.native = process.native
             self.longest_stall = process.longest_stall
             # Runs that were cut too hard to count themselves.
@@ -199,6 +205,7 @@ class Runner:
         finally:
             fleet.abandon()
             signals.remove()
+            self.interrupted = signals.received
             util.stop()
             if self.schedule is not None:
                 # Nobody else starts what a process that died would have.
