@@ -497,8 +497,18 @@ fn a_target_that_waits_for_its_core_is_limited_by_the_cpu_that_others_have() {
         (Metric::WantedThreadWaitCores, 0.47),
     ]));
     assert_eq!(squeezed.resource, Resource::Cpu);
-    let said = "ran 50 % of the time and waited 47 %";
+    let said = "its busiest thread never slept: it ran 50 % of the time and waited 47 %";
     assert!(squeezed.sentence.contains(said), "{}", squeezed.sentence);
+    let only = alone(&steady(&[
+        (Metric::Threads, 1.0),
+        (Metric::WantedThreadCores, 0.97),
+        (Metric::WantedThreadWaitCores, 0.47),
+    ]));
+    assert!(
+        only.sentence.ends_with("single-threaded limit"),
+        "{}",
+        only.sentence
+    );
     // A pool of threads, none of which is always busy, on a machine that is.
     let pool = [
         (Metric::MachineBusyRatio, 0.99),
