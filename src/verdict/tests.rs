@@ -395,6 +395,10 @@ fn more_load_without_more_throughput_and_nothing_busy_is_inside() {
         "{}",
         verdict.sentence
     );
+    // Four times the load for a fifth more is hardly more either; for twice as much it is.
+    let with = |per_second| judged(None, &idle, &[level(0.0, 19.0, 80.0, per_second)]).resource;
+    assert_eq!(with(120.0), Resource::Inside);
+    assert_eq!(with(200.0), Resource::Unknown);
 }
 
 #[test]
