@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `document` | what the document holds |
 //! | `series` | the run second by second |
+//! | `starts` | what became of the starts that a rate asked for |
 //! | `collect` | filling the document while the run goes |
 //! | `levels` | which loads were held, for the verdict |
 //! | `journal` | writing as the run goes, and reading what a dead run left |
@@ -28,6 +29,7 @@ mod resources;
 #[cfg(test)]
 mod sample;
 mod series;
+mod starts;
 mod summary;
 mod threshold;
 
@@ -38,4 +40,5 @@ pub use document::{
 pub use journal::{Journal, ReadError, read, write};
 pub use mask::{masked, masked_command};
 pub use series::{Point, Series};
+pub use starts::Starts;
 pub use threshold::{Outcome, Threshold, ThresholdError};

@@ -9,6 +9,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("http", &[]),
     ("metrics", &[]),
     ("monitor", &[]),
+    ("schedule", &[]),
     ("engine", &["metrics"]),
     ("sizing", &["metrics"]),
     ("verdict", &["monitor"]),
@@ -16,7 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "python",
         &[
-            "engine", "http", "metrics", "monitor", "results", "sizing", "verdict",
+            "engine", "http", "metrics", "monitor", "results", "schedule", "sizing", "verdict",
         ],
     ),
     ("launcher", &["python"]),
