@@ -40,6 +40,17 @@ enum Activity {
     Finished,
 }
 
+/// What the pacer has to do with a worker, where a rate is set.
+#[derive(Default)]
+enum Due {
+    #[default]
+    Nothing,
+    /// The pacer waits for this worker to ask.
+    Expected,
+    /// This is to be run, or is running.
+    Run(Start),
+}
+
 struct State {
     activity: Activity,
     coroutine: Option<Py<PyAny>>,
@@ -52,10 +63,7 @@ struct State {
     /// The run is being cut by the engine, not by the script.
     interrupting: bool,
     started_runs: u64,
-    /// With a rate: what is to be run, or is running.
-    start: Option<Start>,
-    /// With a rate: the pacer waits for this worker to ask.
-    coming: bool,
+    due: Due,
     began: Option<Instant>,
     run_began: Option<Instant>,
     reported: Option<Instant>,
@@ -101,8 +109,10 @@ impl Worker {
                 cancel_message: None,
                 interrupting: false,
                 started_runs: 0,
-                start: None,
-                coming: plan.get().pacer.is_some(),
+                due: match plan.get().pacer {
+                    Some(_) => Due::Expected,
+                    None => Due::Nothing,
+                },
                 began: None,
                 run_began: None,
                 reported: None,
@@ -294,12 +304,13 @@ impl Worker {
         if state.stopped() || state.reached() || plan.is_used_up(started) {
             return Ok(Next::Finish);
         }
-        let coming = std::mem::take(&mut self.state.borrow_mut(py).coming);
+        let due = std::mem::take(&mut self.state.borrow_mut(py).due);
+        let coming = matches!(due, Due::Expected);
         match pacer.answer(py, state.slot(), coming, now) {
             Answer::Wait => Ok(Next::Park),
             Answer::Over => Ok(Next::Finish),
             Answer::Run(start) => {
-                self.state.borrow_mut(py).start = Some(start);
+                self.state.borrow_mut(py).due = Due::Run(start);
                 plan.choose(py, self.number, started)
             }
         }
@@ -332,7 +343,7 @@ impl Worker {
         let mut state = self.state.borrow_mut(py);
         state.started_runs += 1;
         state.run_began = Some(now);
-        if let Some(start) = &state.start {
+        if let Due::Run(start) = &state.due {
             start.count(slot, now);
         }
         state.started_runs
@@ -478,7 +489,7 @@ impl Worker {
     ) -> bool {
         let py = slf.py();
         let now = Instant::now();
-        let (elapsed, interrupting, start) = {
+        let (elapsed, interrupting, due) = {
             let mut state = self.state.borrow_mut(py);
             state.activity = Activity::Idle;
             // A cancellation that the run swallowed or died of must not hit the next one.
@@ -490,13 +501,13 @@ impl Worker {
                     .take()
                     .map_or(Duration::ZERO, |began| now.saturating_duration_since(began)),
                 state.interrupting,
-                state.start.take(),
+                std::mem::take(&mut state.due),
             )
         };
         let scenario = index.and_then(|index| plan.scenarios.get(index));
         let respond = |ok: bool| {
             let id = scenario.and_then(|scenario| scenario.response);
-            if let (Some(id), Some(start)) = (id, start) {
+            if let (Some(id), Due::Run(start)) = (id, &due) {
                 let elapsed = now.saturating_duration_since(start.due);
                 plan.run.recorder.record(id, elapsed, ok, 0);
             }
@@ -552,7 +563,7 @@ impl Worker {
             let mut state = self.state.borrow_mut(py);
             state.activity = Activity::Finished;
             state.coroutine = None;
-            if state.start.take().is_some() {
+            if matches!(std::mem::take(&mut state.due), Due::Run(_)) {
                 // Its run never began.
                 let slot = plan.state().slot();
                 slot.not_started.fetch_add(1, Ordering::Relaxed);
@@ -596,7 +607,7 @@ impl Worker {
                 return false;
             }
             state.activity = Activity::Idle;
-            state.coming = true;
+            state.due = Due::Expected;
         }
         plan.state().slot().parked.fetch_sub(1, Ordering::Relaxed);
         if plan.engine.may_step(py) {
