@@ -40,15 +40,25 @@ enum Activity {
     Finished,
 }
 
-/// What the pacer has to do with a worker, where a rate is set.
+/// With a rate: what the pacer expects of a worker.
 #[derive(Default)]
-enum Due {
+enum Appointment {
     #[default]
-    Nothing,
-    /// The pacer waits for this worker to ask.
-    Expected,
-    /// This is to be run, or is running.
+    None,
+    /// To ask for a start.
+    Ask,
+    /// To run this, or it runs it.
     Run(Start),
+}
+
+impl Appointment {
+    /// The start that was to be made, after which there is none.
+    fn take_start(&mut self) -> Option<Start> {
+        match std::mem::take(self) {
+            Self::Run(start) => Some(start),
+            Self::None | Self::Ask => None,
+        }
+    }
 }
 
 struct State {
@@ -63,7 +73,7 @@ struct State {
     /// The run is being cut by the engine, not by the script.
     interrupting: bool,
     started_runs: u64,
-    due: Due,
+    appointment: Appointment,
     began: Option<Instant>,
     run_began: Option<Instant>,
     reported: Option<Instant>,
@@ -109,9 +119,9 @@ impl Worker {
                 cancel_message: None,
                 interrupting: false,
                 started_runs: 0,
-                due: match plan.get().pacer {
-                    Some(_) => Due::Expected,
-                    None => Due::Nothing,
+                appointment: match plan.get().pacer {
+                    Some(_) => Appointment::Ask,
+                    None => Appointment::None,
                 },
                 began: None,
                 run_began: None,
@@ -304,13 +314,13 @@ impl Worker {
         if state.stopped() || state.reached() || plan.is_used_up(started) {
             return Ok(Next::Finish);
         }
-        let due = std::mem::take(&mut self.state.borrow_mut(py).due);
-        let coming = matches!(due, Due::Expected);
+        let appointment = std::mem::take(&mut self.state.borrow_mut(py).appointment);
+        let coming = matches!(appointment, Appointment::Ask);
         match pacer.answer(py, state.slot(), coming, now) {
             Answer::Wait => Ok(Next::Park),
             Answer::Over => Ok(Next::Finish),
             Answer::Run(start) => {
-                self.state.borrow_mut(py).due = Due::Run(start);
+                self.state.borrow_mut(py).appointment = Appointment::Run(start);
                 plan.choose(py, self.number, started)
             }
         }
@@ -343,7 +353,7 @@ impl Worker {
         let mut state = self.state.borrow_mut(py);
         state.started_runs += 1;
         state.run_began = Some(now);
-        if let Due::Run(start) = &state.due {
+        if let Appointment::Run(start) = &state.appointment {
             start.count(slot, now);
         }
         state.started_runs
@@ -489,7 +499,7 @@ impl Worker {
     ) -> bool {
         let py = slf.py();
         let now = Instant::now();
-        let (elapsed, interrupting, due) = {
+        let (elapsed, interrupting, start) = {
             let mut state = self.state.borrow_mut(py);
             state.activity = Activity::Idle;
             // A cancellation that the run swallowed or died of must not hit the next one.
@@ -501,13 +511,13 @@ impl Worker {
                     .take()
                     .map_or(Duration::ZERO, |began| now.saturating_duration_since(began)),
                 state.interrupting,
-                std::mem::take(&mut state.due),
+                state.appointment.take_start(),
             )
         };
         let scenario = index.and_then(|index| plan.scenarios.get(index));
         let respond = |ok: bool| {
             let id = scenario.and_then(|scenario| scenario.response);
-            if let (Some(id), Due::Run(start)) = (id, &due) {
+            if let (Some(id), Some(start)) = (id, start) {
                 let elapsed = now.saturating_duration_since(start.due);
                 plan.run.recorder.record(id, elapsed, ok, 0);
             }
@@ -563,7 +573,7 @@ impl Worker {
             let mut state = self.state.borrow_mut(py);
             state.activity = Activity::Finished;
             state.coroutine = None;
-            if matches!(std::mem::take(&mut state.due), Due::Run(_)) {
+            if state.appointment.take_start().is_some() {
                 // Its run never began.
                 let slot = plan.state().slot();
                 slot.not_started.fetch_add(1, Ordering::Relaxed);
@@ -607,7 +617,7 @@ impl Worker {
                 return false;
             }
             state.activity = Activity::Idle;
-            state.due = Due::Expected;
+            state.appointment = Appointment::Ask;
         }
         plan.state().slot().parked.fetch_sub(1, Ordering::Relaxed);
         if plan.engine.may_step(py) {

@@ -49,7 +49,7 @@ const CLEAR_GROWTH: f64 = 1.25;
 
 /// A long trial with fewer runs than this after this share of its time is over: the rest would not make it precise.
 const MANY_RUNS: u64 = 1000;
-const ENOUGH_OF_LONG: f64 = 0.7;
+const ENOUGH_OF_LONG: f64 = 0.5;
 
 /// With fewer runs than this it goes on until that time is over.
 const FEWEST_RUNS: u64 = 5;
