@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `document` | what the document holds |
 //! | `series` | the run second by second |
+//! | `service_time_map` | how many requests took how long, over the time of the run |
 //! | `collect` | filling the document while the run goes |
 //! | `levels` | which loads were held, for the verdict |
 //! | `journal` | writing as the run goes, and reading what a dead run left |
@@ -26,6 +27,7 @@ mod mask;
 #[cfg(test)]
 mod sample;
 mod series;
+mod service_time_map;
 mod summary;
 mod threshold;
 
@@ -36,4 +38,5 @@ pub use document::{
 pub use journal::{Journal, ReadError, read, write};
 pub use mask::{masked, masked_command};
 pub use series::{Point, Series};
+pub use service_time_map::ServiceTimeMap;
 pub use threshold::{Outcome, Threshold, ThresholdError};
