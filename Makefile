@@ -18,6 +18,7 @@ export PYO3_PYTHON := $(INTERPRETER)
 # The stable-ABI wheel is tested on each of these that the machine has.
 OTHER_PYTHONS ?= 3.10 3.12 3.13
 VENVS := .venv
+NODE := $(CACHE)/node
 BIN := $(VENVS)/main/bin
 WHEELS := $(CARGO_TARGET_DIR)/wheels
 PYTEST := -m pytest -p no:cacheprovider
@@ -28,13 +29,20 @@ FUZZ_CASES ?= 100000
 # Seeds per simulated service; the tests take 20.
 SIZING_SEEDS ?= 200
 
-.PHONY: help system dev fmt lint lint-rust lint-python test test-rust test-python test-abi3 bench fuzz simulations demo wheel clean
+.PHONY: help system dev fmt lint lint-rust lint-python test test-rust test-python test-report test-abi3 bench fuzz simulations demo wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | expand -t 14
 
 system:
-	@tools/system.sh build-essential python3-dev python3-venv nginx wrk
+	@tools/system.sh build-essential python3-dev python3-venv nginx wrk chromium nodejs npm
+
+# What drives the browser, and what audits the page for people who cannot see it; outside the clone.
+$(NODE)/.ready: tests/report/package.json
+	@mkdir -p $(NODE)
+	cp tests/report/package.json $(NODE)
+	npm install --prefix $(NODE) --no-audit --no-fund --ignore-scripts --loglevel=error
+	touch $@
 
 # One venv per use, filled again only when the list of tools changed.
 $(VENVS)/%/.ready: tests/requirements.txt tools/requirements.txt
@@ -73,6 +81,8 @@ test: system  ## everything that CI checks
 	$(MAKE) --no-print-directory test-abi3
 	echo "== Python tests"
 	$(MAKE) --no-print-directory test-python
+	echo "== the report's page in a browser"
+	$(MAKE) --no-print-directory test-report
 
 test-rust:
 	@cargo test -q --no-default-features
@@ -84,6 +94,10 @@ test-python: $(VENVS)/main/.ready
 	$(BIN)/pip install -q --force-reinstall --no-deps $(WHEELS)/main/*.whl
 	$(BIN)/stubtest molotov._core
 	$(BIN)/python $(PYTEST) $(PYTEST_ARGS)
+
+# With the extension that test-python installed.
+test-report: $(VENVS)/main/.ready $(NODE)/.ready
+	@$(BIN)/python $(PYTEST) $(PYTEST_ARGS) tests/report --node-modules $(NODE)
 
 test-abi3: $(VENVS)/main/.ready
 	@others="$$(for version in $(OTHER_PYTHONS); do [ -n "$$(tools/pythons.sh $$version)" ] && echo $$version || true; done)"

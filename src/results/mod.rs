@@ -25,7 +25,7 @@ mod levels;
 mod markdown;
 mod mask;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 mod series;
 mod service_time_map;
 mod summary;
