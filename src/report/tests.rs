@@ -126,10 +126,10 @@ fn secrets_of_a_foreign_file_are_masked() {
 }
 
 #[test]
-fn thousands_of_names_are_rows_and_not_curves() {
+fn many_names_are_rows_and_not_curves() {
     let mut results = sample::results();
     let long = "x".repeat(10_000);
-    results.service_times = (0..10_000)
+    results.service_times = (0..1_000)
         .map(|number| service_time(&format!("GET h/{number}/{long}")))
         .collect();
     let run = Run::of(&results);
@@ -142,7 +142,7 @@ fn thousands_of_names_are_rows_and_not_curves() {
         panic!("{times:?}")
     };
     assert_eq!(chart.lines.len(), 9);
-    assert!(page(&results).len() < 14_000_000 + super::bundle::PLOTLY.len());
+    assert!(page(&results).len() < 4_000_000 + super::bundle::PLOTLY.len());
 }
 
 #[test]
@@ -150,11 +150,11 @@ fn eight_hours_fit() {
     let mut results = sample::results();
     let point = results.series.0[3].clone();
     results.series = Series(
-        (1..=28_800)
+        (1..=28_800_u32)
             .map(|second| Point {
                 time_seconds: f64::from(second),
                 failed: u64::from(second == 12_345) * 77,
-                requests: 20 + u64::from(second.unsigned_abs() % 7),
+                requests: 20 + u64::from(second % 7),
                 p99_seconds: Some(0.1 + f64::from(second) / 1e5),
                 ..point.clone()
             })

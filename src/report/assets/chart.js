@@ -10,6 +10,9 @@ function strokes(chart) {
   return chart.lines.map((line) => {
     if (line.look === "limit") return { colour: colours.soft, dash: "dash", width: 1.5 };
     if (line.look === "steps") return { colour: colours.neutral, dash: "solid", width: 1.25 };
+    if (line.look === "culprit") return { colour: colours.series[1], dash: "solid", width: 2.75 };
+    // The second colour is that of what gives out first, where something does.
+    if (next === 1 && chart.lines.some((line) => line.look === "culprit")) next++;
     const place = next++ % colours.series.length;
     if (line.look === "curve") return { colour: colours.soft, dash: "dash", width: 1.5 };
     if (line.look === "star") return { colour: colours.series[1], dash: "solid", width: 1.5 };
@@ -394,14 +397,17 @@ class View {
       tickfont: { color: colours.soft, size: 11 }, nticks: 5,
     };
     if (axis.log && high > 0) {
-      const [from, to] = [low / 1.15, high * 1.15];
-      const ticks = logTicks(from, to);
+      const decades = Math.log10(high / low) + 0.3;
+      const [from, to] = [low / 1.15, high * (this.timed ? 10 ** (decades * 0.17) : 1.15)];
+      const ticks = logTicks(from, high * 1.15);
       Object.assign(made, {
         type: "log", range: [Math.log10(from), Math.log10(to)], tickvals: ticks, ticktext: ticks.map((tick) => withUnit(tick, axis.unit)),
       });
     } else {
       const top = Math.max(high, axis.at_least || 0);
-      made.range = [0, top > 0 && Number.isFinite(top) ? top * 1.08 : 1];
+      // Above there is room for the names of phases and moments.
+      const room = this.timed && this.run.timeline.phases.length + this.run.timeline.marks.length ? 1.24 : 1.08;
+      made.range = [0, top > 0 && Number.isFinite(top) ? top * room : 1];
       made.ticksuffix = axis.unit === "%" ? " %" : "";
       made.separatethousands = true;
     }
@@ -480,7 +486,7 @@ class View {
       if (phase.from * perSecond < free || (phase.to - phase.from) * perSecond < 12) return;
       free = phase.from * perSecond + phase.name.length * 7 + 6;
       layout.annotations.push({
-        text: phase.name, x: phase.from, xanchor: "left", xshift: 2, y: 1, yref: "paper", yanchor: "top", showarrow: false,
+        text: phase.name, x: phase.from, xanchor: "left", xshift: 3, y: 1, yref: "paper", yanchor: "top", showarrow: false,
         font: { size: 10.5, color: colours.soft },
       });
     });

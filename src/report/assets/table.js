@@ -17,7 +17,7 @@ class Sortable {
       head.append(button);
       head.setAttribute("aria-sort", "none");
     });
-    if (table.rows.length > 12) this.makeFilter();
+    if (table.rows.length > 40) this.makeFilter();
     this.makeMore();
   }
 
@@ -27,6 +27,7 @@ class Sortable {
       this.word = input.value.toLowerCase();
       this.show();
     });
+    this.box.classList.add("filtered");
     this.box.prepend(input);
   }
 
