@@ -1,7 +1,7 @@
 """Results to make pages of: that of a real sizing run, stretched, emptied and filled with hostile texts.
 
-``sizing.json`` was written by a run against a real Kinto on a machine of two cores. The others are made from it, so
-they have whatever a real document has.
+``sizing.json`` was written by a run against a real Kinto on a machine of two cores. The others are made
+from it, so they have whatever a real document has.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ HOSTILE = [
     "<a href='javascript:injected()'>link</a>",
     "]]><!--<script>injected()//-->",
     "{{script}}${injected()}`+injected()+`",
-    "\u202e\u2066נסתר مخفي\u2069",
+    "\u202e\u2066\u05e0\u05e1\u05ea\u05e8 \u0645\u062e\u0641\u064a\u2069",
     "\u0000\u2028\u2029\ufeff",
     "<b>" + "long " * 2_000,
 ]
