@@ -15,6 +15,7 @@
 //! | `threshold` | `p95<500ms` and its kind: grammar and outcome |
 //! | `mask` | secrets in command lines and texts |
 //! | `csv`, `junit`, `markdown`, `summary` | the other formats |
+//! | `resources` | the table of what was used |
 
 mod collect;
 mod csv;
@@ -24,6 +25,7 @@ mod junit;
 mod levels;
 mod markdown;
 mod mask;
+mod resources;
 #[cfg(test)]
 pub(crate) mod sample;
 mod series;
