@@ -422,6 +422,12 @@ fn described(metric: Metric) -> (&'static str, fn(f64) -> String) {
         Metric::CpuCoresUsed => ("CPU, cores used", plain),
         Metric::HottestThreadCores => ("busiest thread, cores", plain),
         Metric::HottestCoreRatio => ("busiest core", number::percent),
+        Metric::WantedThreadCores => ("busiest thread, cores used or waited for", plain),
+        Metric::WantedThreadWaitCores => ("of those, waited for", plain),
+        Metric::CpuWaitingThreads => ("threads waiting for CPU", plain),
+        Metric::MachineBusyRatio => ("CPU of the whole machine busy", number::percent),
+        Metric::AddressSpaceBytes => ("virtual memory", number::bytes),
+        Metric::BlockedThreads => ("threads waiting for a disk", plain),
         Metric::CpuStealRatio => ("CPU time stolen", number::percent),
         Metric::CpuThrottledRatio => ("CPU quota throttled", number::percent),
         Metric::CpuPressureRatio => ("waiting for CPU (PSI)", number::percent),
@@ -458,6 +464,7 @@ fn described(metric: Metric) -> (&'static str, fn(f64) -> String) {
         | Metric::NetworkLimitBytesPerSecond
         | Metric::DescriptorLimit
         | Metric::ThreadLimit
+        | Metric::AddressSpaceLimitBytes
         | Metric::EphemeralPortsLimit => ("limit", plain),
     }
 }
@@ -469,11 +476,11 @@ fn is_limit(metric: Metric) -> bool {
 fn table(id: &str, series: &Series, level: Option<&Level>) -> Table {
     let caption = match level {
         Some(level) => format!(
-            "Figures: over the level judged ({} to {}), and at the peak",
+            "Figures over the level judged ({} to {}) and at the peak; what stayed at zero is left out",
             number::duration(level.from_seconds),
             number::duration(level.to_seconds)
         ),
-        None => "Figures at the peak".to_owned(),
+        None => "Figures at the peak; what stayed at zero is left out".to_owned(),
     };
     let titles = [
         "resource",
@@ -490,6 +497,9 @@ fn table(id: &str, series: &Series, level: Option<&Level>) -> Table {
         let Some(whole) = series.window(metric, std::time::Duration::ZERO, end) else {
             continue;
         };
+        if whole.max <= 0.0 {
+            continue;
+        }
         let mean = series.window(metric, from, to).map(|window| window.mean);
         let limit = metric.limit().and_then(|limit| {
             let window = series.window(limit, std::time::Duration::ZERO, end)?;

@@ -1,8 +1,9 @@
 // Opens report pages in headless Chromium and tells what it saw, as JSON on stdout.
 //
-//   node observe.mjs NODE_MODULES CHROMIUM PAGE.html...
+//   node observe.mjs NODE_MODULES CHROMIUM PAGE.html:CHECK,CHECK...
 //
-// Judges nothing: test_page.py does. Every page is opened on its own, with all requests but the page itself refused and
+// Judges nothing: test_page.py does, and it says what is looked at beside errors, requests, widths and charts: `audit`,
+// `pointer` (legend, cursor, zoom, table), `sorting`, `paper`, `phone`. Every page is opened on its own, with all requests but the page itself refused and
 // noted, and with a function `injected` that hostile texts try to call.
 
 import { createRequire } from "node:module";
@@ -10,13 +11,12 @@ import { readFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 import path from "node:path";
 
-const [modules, executablePath, ...files] = process.argv.slice(2);
+const [modules, executablePath, ...wanted] = process.argv.slice(2);
 const load = createRequire(path.join(modules, "node_modules", "x.js"));
 const { chromium } = load("playwright-core");
 const axe = readFileSync(load.resolve("axe-core/axe.min.js"), "utf8");
 
 const ready = () => document.documentElement.dataset.charts !== undefined;
-const drawn = (figure) => figure.querySelector(".main-svg") !== null;
 
 async function open(browser, file, options) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
@@ -112,6 +112,7 @@ async function zoom(page) {
 }
 
 async function cursor(page) {
+  await page.locator("figure.chart .plot").first().scrollIntoViewIfNeeded();
   const box = await page.locator("figure.chart .plot .nsewdrag").first().boundingBox();
   await page.mouse.move(box.x + box.width / 2, box.y + box.height / 2);
   const seen = await page.evaluate(() => ({
@@ -169,42 +170,52 @@ async function printed(page) {
   return found;
 }
 
-async function observe(browser, file) {
+async function observe(browser, file, checks) {
   const found = {};
   const { context, page, seen } = await open(browser, file, { colorScheme: "light" });
+  found.open_ms = seen.open_ms;
   found.overflow = await overflow(page);
   found.heading = await page.locator("h1").innerText();
   found.ground = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
   await scroll(page);
   found.charts = await charts(page);
-  found.axe = await audit(page);
-  const first = page.locator("figure.chart").first();
-  if (await page.locator("figure.chart .nsewdrag").count()) {
+  if (checks.includes("audit")) found.axe = await audit(page);
+  if (checks.includes("pointer")) {
     found.cursor = await cursor(page);
-    if ((await first.locator(".legend button").count()) > 1) found.legend = await legend(page);
+    found.legend = await legend(page);
     found.zoom = await zoom(page);
     found.rows = await asTable(page);
   }
-  if (await page.locator(".table").count()) found.sorting = await sorting(page);
-  found.paper = await paper(page, file);
-  found.printed = await printed(page);
+  if (checks.includes("sorting")) found.sorting = await sorting(page);
+  if (checks.includes("paper")) {
+    found.paper = await paper(page, file);
+    found.printed = await printed(page);
+  }
   await context.close();
-
-  const phone = await open(browser, file, { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true, colorScheme: "dark" });
-  await scroll(phone.page);
-  found.phone = { overflow: await overflow(phone.page), axe: await audit(phone.page) };
-  found.dark = await phone.page.evaluate(() => getComputedStyle(document.body).backgroundColor);
-  await phone.context.close();
-  for (const name of ["errors", "requests"]) found[name] = [...seen[name], ...phone.seen[name]];
-  found.injected = seen.injected + phone.seen.injected;
-  found.open_ms = seen.open_ms;
+  const all = [seen];
+  if (checks.includes("phone")) {
+    const small = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true, colorScheme: "dark" };
+    const phone = await open(browser, file, small);
+    await scroll(phone.page);
+    found.phone = { overflow: await overflow(phone.page) };
+    if (checks.includes("audit")) found.phone.axe = await audit(phone.page);
+    found.dark = await phone.page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+    await phone.context.close();
+    all.push(phone.seen);
+  }
+  found.errors = all.flatMap((one) => one.errors);
+  found.requests = all.flatMap((one) => one.requests);
+  found.injected = all.reduce((sum, one) => sum + one.injected, 0);
   return found;
 }
 
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu"] });
 try {
   const all = {};
-  for (const file of files) all[path.basename(file, ".html")] = await observe(browser, file);
+  for (const one of wanted) {
+    const [file, checks] = one.split(":");
+    all[path.basename(file, ".html")] = await observe(browser, file, checks.split(","));
+  }
   console.log(JSON.stringify(all));
 } finally {
   await browser.close();
