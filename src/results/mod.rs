@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `document` | what the document holds |
 //! | `series` | the run second by second |
+//! | `service_time_map` | how many requests took how long, over the time of the run |
 //! | `starts` | what became of the starts that a rate asked for |
 //! | `collect` | filling the document while the run goes |
 //! | `levels` | which loads were held, for the verdict |
@@ -27,8 +28,9 @@ mod markdown;
 mod mask;
 mod resources;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 mod series;
+mod service_time_map;
 mod starts;
 mod summary;
 mod threshold;
@@ -40,5 +42,6 @@ pub use document::{
 pub use journal::{Journal, ReadError, read, write};
 pub use mask::{masked, masked_command};
 pub use series::{Point, Series};
+pub use service_time_map::ServiceTimeMap;
 pub use starts::Starts;
 pub use threshold::{Outcome, Threshold, ThresholdError};

@@ -35,7 +35,7 @@ fn monitored(source: &str, cores: f64, bytes: f64) -> MonitorSeries {
 }
 
 /// A finished run of ten seconds.
-pub(super) fn results() -> Results {
+pub(crate) fn results() -> Results {
     let recorder = recorder();
     let meta = Meta {
         command: vec![
