@@ -9,6 +9,7 @@
 //! | [`monitor`] | CPU, memory, disk, network and sockets of the target and the generator |
 //! | [`verdict`] | what gave out first |
 //! | [`results`] | the document of a run, its formats and thresholds |
+//! | [`report`] | pictures and comparisons, made of such documents |
 //! | [`python`] | the extension module: event loop, workers, session |
 //!
 //! Dependencies point one way: `python` uses every other module, none of them uses `python`.
@@ -20,6 +21,7 @@ pub mod metrics;
 pub mod monitor;
 #[cfg(feature = "python")]
 pub mod python;
+pub mod report;
 pub mod results;
 pub mod sizing;
 pub mod verdict;

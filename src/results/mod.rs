@@ -24,7 +24,7 @@ mod levels;
 mod markdown;
 mod mask;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 mod series;
 mod summary;
 mod threshold;

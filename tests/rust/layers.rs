@@ -14,9 +14,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("verdict", &["monitor"]),
     ("results", &["metrics", "monitor", "sizing", "verdict"]),
     (
+        "report",
+        &["metrics", "monitor", "results", "sizing", "verdict"],
+    ),
+    (
         "python",
         &[
-            "engine", "http", "metrics", "monitor", "results", "sizing", "verdict",
+            "engine", "http", "metrics", "monitor", "report", "results", "sizing", "verdict",
         ],
     ),
     ("launcher", &["python"]),

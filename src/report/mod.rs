@@ -1,0 +1,9 @@
+//! What people look at: pictures and comparisons, made from documents of runs alone.
+//!
+//! Owns no measurement and no file: documents come in, text and bytes go out. Called by `python`.
+//!
+//! | folder | owns |
+//! |---|---|
+//! | `picture` | the one-picture summary as PNG and SVG |
+
+pub mod picture;
