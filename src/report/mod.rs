@@ -4,6 +4,8 @@
 //!
 //! | folder | owns |
 //! |---|---|
+//! | `compare` | runs against each other |
 //! | `picture` | the one-picture summary as PNG and SVG |
 
+pub mod compare;
 pub mod picture;

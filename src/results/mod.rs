@@ -34,6 +34,7 @@ pub use document::{
     Counts, ErrorGroup, Exit, FormatError, Meta, Output, Ramp, Results, SCHEMA, ServiceTime, Sizing,
 };
 pub use journal::{Journal, ReadError, read, write};
+pub use markdown::escaped_for_markdown;
 pub use mask::{masked, masked_command};
 pub use series::{Point, Series};
 pub use threshold::{Outcome, Threshold, ThresholdError};

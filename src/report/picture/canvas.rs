@@ -137,11 +137,22 @@ impl Canvas {
             ]);
         }
         if width > THIN {
-            let joints = points.iter().skip(1).take(points.len().saturating_sub(2));
-            outlines.extend(joints.map(|at| disc(*at, half)));
+            let turns = points.windows(3).filter_map(|three| match three {
+                [before, at, after] if turns(*before, *at, *after) => Some(*at),
+                _ => None,
+            });
+            outlines.extend(turns.map(|at| disc(at, half)));
         }
         self.fill(&outlines, color);
     }
+}
+
+/// Whether a path turns so sharply there that two segments leave a gap.
+fn turns(before: Point, at: Point, after: Point) -> bool {
+    const SHARP: f32 = 0.35;
+    let (ax, ay) = (at.x - before.x, at.y - before.y);
+    let (bx, by) = (after.x - at.x, after.y - at.y);
+    (ax * by - ay * bx).atan2(ax * bx + ay * by).abs() > SHARP
 }
 
 /// A round outline in the direction of the segments above.
@@ -187,7 +198,12 @@ impl DrawingBackend for &mut Canvas {
         self.draw_rect(at, (at.0 + side, at.1 + side), &color, true)
     }
 
-    fn draw_line<S: BackendStyle>(&mut self, from: BackendCoord, to: BackendCoord, style: &S) -> Drawn {
+    fn draw_line<S: BackendStyle>(
+        &mut self,
+        from: BackendCoord,
+        to: BackendCoord,
+        style: &S,
+    ) -> Drawn {
         self.stroke(&[pixel(from), pixel(to)], width_of(style), style.color());
         Ok(())
     }
@@ -277,7 +293,12 @@ impl DrawingBackend for &mut Canvas {
             #[expect(clippy::cast_possible_truncation, reason = "whole pixels")]
             let (x0, y0) = (corner.x as i64, corner.y as i64);
             outline.draw(|x, y, coverage| {
-                self.blend(x0 + i64::from(x), y0 + i64::from(y), coverage, style.color());
+                self.blend(
+                    x0 + i64::from(x),
+                    y0 + i64::from(y),
+                    coverage,
+                    style.color(),
+                );
             });
         }
         Ok(())
@@ -307,7 +328,12 @@ mod tests {
         let mut canvas = Canvas::new(20, 20);
         let half = steps(1) / 2;
         (&mut canvas)
-            .draw_rect((steps(2) + half, steps(3)), (steps(7), steps(6)), &BLACK, true)
+            .draw_rect(
+                (steps(2) + half, steps(3)),
+                (steps(7), steps(6)),
+                &BLACK,
+                true,
+            )
             .unwrap();
         assert!((dark(&canvas) - 13.5).abs() < 0.1, "{}", dark(&canvas));
     }

@@ -28,7 +28,11 @@ pub(super) struct Face {
 impl Face {
     /// The font at this size in pixels per em; `None` only when the embedded file is damaged.
     pub(super) fn new(size: f32, bold: bool) -> Option<Self> {
-        let font = if bold { BOLD.as_ref() } else { REGULAR.as_ref() }?;
+        let font = if bold {
+            BOLD.as_ref()
+        } else {
+            REGULAR.as_ref()
+        }?;
         // A scale of ab_glyph is from the lowest to the highest point of a font, not an em.
         let per_em = font.units_per_em()?;
         let scale = PxScale::from(size * font.height_unscaled() / per_em);
@@ -61,9 +65,9 @@ impl Face {
     /// How wide a text is, in pixels.
     pub(super) fn width(&self, text: &str) -> f32 {
         let scaled = self.font.as_scaled(self.scale);
-        self.glyphs(text).last().map_or(0.0, |last| {
-            last.position.x + scaled.h_advance(last.id)
-        })
+        self.glyphs(text)
+            .last()
+            .map_or(0.0, |last| last.position.x + scaled.h_advance(last.id))
     }
 
     /// The text, cut where it would be wider than that.
@@ -159,13 +163,19 @@ mod tests {
     fn lines_are_wrapped_at_words() {
         let lines = face().wrap("one two three four five six", 60.0, 9);
         assert!(lines.len() > 2);
-        assert!(lines.iter().all(|line| face().width(line) <= 60.0), "{lines:?}");
+        assert!(
+            lines.iter().all(|line| face().width(line) <= 60.0),
+            "{lines:?}"
+        );
         assert_eq!(lines.join(" "), "one two three four five six");
         let lines = face().wrap("one two three four five six", 60.0, 2);
         assert_eq!(lines.len(), 2);
         assert!(lines[1].ends_with('…'), "{lines:?}");
         let lines = face().wrap(&"x".repeat(5000), 60.0, 2);
-        assert!(lines.len() == 1 && face().width(&lines[0]) <= 60.0, "{lines:?}");
+        assert!(
+            lines.len() == 1 && face().width(&lines[0]) <= 60.0,
+            "{lines:?}"
+        );
         assert!(face().wrap("", 60.0, 2).is_empty());
     }
 }

@@ -15,9 +15,9 @@ use super::scene::{Ink, Scene, Tone};
 use super::{HEIGHT, PictureError, STEPS, WIDTH, plot};
 
 const MARGIN: f64 = 32.0;
-const FACTS_TOP: f64 = 132.0;
-const FACT_HEIGHT: f64 = 74.0;
-const PANELS_TOP: f64 = 228.0;
+const FACTS_TOP: f64 = 146.0;
+const FACT_HEIGHT: f64 = 70.0;
+const PANELS_TOP: f64 = 236.0;
 const PANELS_BOTTOM: f64 = 772.0;
 const GAP: f64 = 36.0;
 const ROW_GAP: f64 = 22.0;
@@ -77,7 +77,8 @@ impl<B: DrawingBackend> Pen<'_, B> {
     }
 
     pub(super) fn cut(&self, text: &str, size: f32, width: f32) -> String {
-        Self::face(size, Weight::Normal).map_or_else(|_| String::new(), |face| face.cut(text, width))
+        Self::face(size, Weight::Normal)
+            .map_or_else(|_| String::new(), |face| face.cut(text, width))
     }
 
     fn put(
@@ -116,7 +117,13 @@ impl<B: DrawingBackend> Pen<'_, B> {
         self.put(text, at, size, weight, ink, HPos::Left)
     }
 
-    pub(super) fn centred(&self, text: &str, at: (f64, f64), size: f32, ink: (u8, u8, u8)) -> Result<(), PictureError> {
+    pub(super) fn centred(
+        &self,
+        text: &str,
+        at: (f64, f64),
+        size: f32,
+        ink: (u8, u8, u8),
+    ) -> Result<(), PictureError> {
         self.put(text, at, size, Weight::Normal, ink, HPos::Center)
     }
 
@@ -132,7 +139,10 @@ impl<B: DrawingBackend> Pen<'_, B> {
 }
 
 /// Draws the whole picture.
-pub(super) fn draw<B: DrawingBackend>(scene: &Scene, area: &DrawingArea<B, Shift>) -> Result<(), PictureError> {
+pub(super) fn draw<B: DrawingBackend>(
+    scene: &Scene,
+    area: &DrawingArea<B, Shift>,
+) -> Result<(), PictureError> {
     let pen = Pen { area };
     let (width, height) = (f64::from(WIDTH), f64::from(HEIGHT));
     pen.rectangle(0.0, 0.0, width, height, (255, 255, 255), 1.0)?;
@@ -164,7 +174,13 @@ pub(super) fn draw<B: DrawingBackend>(scene: &Scene, area: &DrawingArea<B, Shift
     }
     #[expect(clippy::cast_possible_truncation, reason = "pixels")]
     let footer = pen.cut(&scene.footer, 10.5, (width - 2.0 * MARGIN) as f32);
-    pen.text(&footer, (MARGIN, 786.0), 10.5, Weight::Normal, Pen::<B>::SOFT)?;
+    pen.text(
+        &footer,
+        (MARGIN, 786.0),
+        10.5,
+        Weight::Normal,
+        Pen::<B>::SOFT,
+    )?;
     area.present()
         .map_err(|error| PictureError::Draw(error.to_string()))
 }
@@ -188,7 +204,13 @@ fn head<B: DrawingBackend>(pen: &Pen<B>, scene: &Scene) -> Result<(), PictureErr
     let bold = Pen::<B>::face(14.0, Weight::Bold)?;
     let badge = f64::from(bold.width(label)) + 22.0;
     pen.rectangle(MARGIN, 49.0, MARGIN + badge, 77.0, ink, 1.0)?;
-    pen.text(label, (MARGIN + 11.0, 63.0), 14.0, Weight::Bold, (255, 255, 255))?;
+    pen.text(
+        label,
+        (MARGIN + 11.0, 63.0),
+        14.0,
+        Weight::Bold,
+        (255, 255, 255),
+    )?;
 
     // The verdict as large as it fits on one line; on two when it has to be small.
     let left = MARGIN + badge + 16.0;
@@ -210,13 +232,17 @@ fn head<B: DrawingBackend>(pen: &Pen<B>, scene: &Scene) -> Result<(), PictureErr
         y += 23.0;
     }
     let details = Pen::<B>::face(13.0, Weight::Normal)?;
-    let (x, most) = if lines.len() > 1 { (left, 1) } else { (MARGIN, 2) };
+    let (x, most) = if lines.len() > 1 {
+        (left, 2)
+    } else {
+        (MARGIN, 3)
+    };
     #[expect(clippy::cast_possible_truncation, reason = "pixels")]
     let room = (width - MARGIN - x) as f32;
-    let mut y = if lines.len() > 1 { 110.0 } else { 94.0 };
+    let mut y = if lines.len() > 1 { 109.0 } else { 96.0 };
     for line in details.wrap(&scene.details, room, most) {
         pen.text(&line, (x, y), 13.0, Weight::Normal, Pen::<B>::TEXT)?;
-        y += 18.0;
+        y += 17.0;
     }
     Ok(())
 }
@@ -232,16 +258,41 @@ fn facts<B: DrawingBackend>(pen: &Pen<B>, scene: &Scene) -> Result<(), PictureEr
     let width = width.min(all / 4.0);
     for (number, fact) in scene.facts.iter().enumerate() {
         let left = MARGIN + (width + BETWEEN) * number as f64;
-        pen.rectangle(left, FACTS_TOP, left + width, FACTS_TOP + FACT_HEIGHT, (244, 246, 249), 1.0)?;
+        pen.rectangle(
+            left,
+            FACTS_TOP,
+            left + width,
+            FACTS_TOP + FACT_HEIGHT,
+            (244, 246, 249),
+            1.0,
+        )?;
         #[expect(clippy::cast_possible_truncation, reason = "pixels")]
         let room = (width - 24.0) as f32;
         let x = left + 12.0;
         let label = pen.cut(&fact.label, 12.0, room);
-        pen.text(&label, (x, FACTS_TOP + 15.0), 12.0, Weight::Normal, Pen::<B>::SOFT)?;
+        pen.text(
+            &label,
+            (x, FACTS_TOP + 14.0),
+            12.0,
+            Weight::Normal,
+            Pen::<B>::SOFT,
+        )?;
         let value = Pen::<B>::face(20.0, Weight::Bold)?.cut(&fact.value, room);
-        pen.text(&value, (x, FACTS_TOP + 37.0), 20.0, Weight::Bold, Pen::<B>::TEXT)?;
+        pen.text(
+            &value,
+            (x, FACTS_TOP + 36.0),
+            20.0,
+            Weight::Bold,
+            Pen::<B>::TEXT,
+        )?;
         let note = pen.cut(&fact.note, 12.0, room);
-        pen.text(&note, (x, FACTS_TOP + 59.0), 12.0, Weight::Normal, Pen::<B>::SOFT)?;
+        pen.text(
+            &note,
+            (x, FACTS_TOP + 56.0),
+            12.0,
+            Weight::Normal,
+            Pen::<B>::SOFT,
+        )?;
     }
     Ok(())
 }

@@ -23,7 +23,13 @@ pub(super) fn of(results: &Results) -> Vec<Panel> {
         return vec![
             cpu(results),
             memory(results),
-            traffic(results, "Disk", Metric::DiskReadBytesPerSecond, Metric::DiskWriteBytesPerSecond, ["read", "written"]),
+            traffic(
+                results,
+                "Disk",
+                Metric::DiskReadBytesPerSecond,
+                Metric::DiskWriteBytesPerSecond,
+                ["read", "written"],
+            ),
             traffic(
                 results,
                 "Network",
@@ -33,28 +39,50 @@ pub(super) fn of(results: &Results) -> Vec<Panel> {
             ),
         ];
     }
-    let search = results.sizing.as_ref().and_then(|sizing| sizing.search.as_ref());
+    let search = results
+        .sizing
+        .as_ref()
+        .and_then(|sizing| sizing.search.as_ref());
     let last = match search {
         Some(search) if !search.trials.is_empty() => curve(search),
         _ => failures(results),
     };
-    vec![load(results), service_times(results), last, resources(results)]
+    vec![
+        load(results),
+        service_times(results),
+        last,
+        resources(results),
+    ]
 }
 
 fn end_of(results: &Results) -> f64 {
-    let last = results.series.0.last().map_or(0.0, |point| point.time_seconds);
+    let last = results
+        .series
+        .0
+        .last()
+        .map_or(0.0, |point| point.time_seconds);
     let sampled = results.monitor.iter().filter_map(|series| {
         let (time, _) = series.points(Metric::CpuCoresUsed).last()?;
         Some(time)
     });
-    if last > 0.0 { last } else { sampled.fold(0.0, f64::max) }
+    if last > 0.0 {
+        last
+    } else {
+        sampled.fold(0.0, f64::max)
+    }
 }
 
 fn panel(results: &Results, title: &str, note: &str, left: Axis) -> Panel {
-    let search = results.sizing.as_ref().and_then(|sizing| Some((sizing, sizing.search.as_ref()?)));
+    let search = results
+        .sizing
+        .as_ref()
+        .and_then(|sizing| Some((sizing, sizing.search.as_ref()?)));
     let bands = search.map_or_else(Vec::new, |(sizing, search)| {
         let began = sizing.search_began_seconds;
-        let phases = search.phases.iter().filter(|time| time.phase != Phase::Done);
+        let phases = search
+            .phases
+            .iter()
+            .filter(|time| time.phase != Phase::Done);
         phases
             .map(|time| {
                 (
@@ -116,7 +144,11 @@ fn thinned(points: Points) -> Points {
             kept.extend(part.first().copied());
             continue;
         };
-        let (first, second) = if low.0 <= high.0 { (low, high) } else { (high, low) };
+        let (first, second) = if low.0 <= high.0 {
+            (low, high)
+        } else {
+            (high, low)
+        };
         kept.push(*first);
         if second != first {
             kept.push(*second);
@@ -125,26 +157,49 @@ fn thinned(points: Points) -> Points {
     kept
 }
 
+/// The looks that are worth a point, each with the time it covers. The last one often comes a moment after the one
+/// before it: too short for a rate or a percentile.
+fn looks(results: &Results) -> impl Iterator<Item = (&Point, f64)> {
+    const SHORTEST_SECONDS: f64 = 0.3;
+    let only = results.series.0.len() == 1;
+    results
+        .series
+        .spans()
+        .filter(move |(_, span)| only || *span > SHORTEST_SECONDS)
+}
+
 fn per_second(results: &Results, of: impl Fn(&Point) -> u64) -> Points {
-    // The last look often comes a moment after the one before: too short for a rate.
-    let spans = results.series.spans().filter(|(_, span)| *span > 0.3);
-    spans
-        .map(|(point, span)| (point.time_seconds, Some(of(point) as f64 / span)))
+    looks(results)
+        .map(|(point, span)| {
+            (
+                point.time_seconds,
+                (span > 0.0).then(|| of(point) as f64 / span),
+            )
+        })
         .collect()
 }
 
 fn times(results: &Results, of: impl Fn(&Point) -> Option<f64>) -> Points {
-    let points = results.series.0.iter();
-    points.map(|point| (point.time_seconds, of(point))).collect()
+    looks(results)
+        .map(|(point, _)| (point.time_seconds, of(point)))
+        .collect()
 }
 
 fn load(results: &Results) -> Panel {
     let has_requests = results.counts.requests > 0;
-    let noun = if has_requests { "requests per second" } else { "runs per second" };
+    let noun = if has_requests {
+        "requests per second"
+    } else {
+        "runs per second"
+    };
     let mut panel = panel(results, "Load", "", axis(Unit::PerSecond));
     panel.right = Some(axis(Unit::Count));
     let rate = per_second(results, |point| {
-        if has_requests { point.requests } else { point.succeeded + point.failed }
+        if has_requests {
+            point.requests
+        } else {
+            point.succeeded + point.failed
+        }
     });
     panel.lines.push(Line {
         filled: true,
@@ -172,9 +227,24 @@ fn service_times(results: &Results) -> Panel {
     };
     let mut panel = panel(results, title, "", logarithmic);
     panel.lines = vec![
-        line("p99", times(results, |point| point.p99_seconds), Ink::Vermillion, Stroke::Dotted),
-        line("p95", times(results, |point| point.p95_seconds), Ink::Purple, Stroke::Dashed),
-        line("p50", times(results, |point| point.p50_seconds), Ink::Blue, Stroke::Bold),
+        line(
+            "p99",
+            times(results, |point| point.p99_seconds),
+            Ink::Vermillion,
+            Stroke::Dotted,
+        ),
+        line(
+            "p95",
+            times(results, |point| point.p95_seconds),
+            Ink::Purple,
+            Stroke::Dashed,
+        ),
+        line(
+            "p50",
+            times(results, |point| point.p50_seconds),
+            Ink::Blue,
+            Stroke::Bold,
+        ),
     ];
     panel
 }
@@ -185,7 +255,12 @@ fn failures(results: &Results) -> Panel {
     if results.counts.failed > 0 {
         panel.lines.push(Line {
             filled: true,
-            ..line("failed runs per second", failed, Ink::Vermillion, Stroke::Solid)
+            ..line(
+                "failed runs per second",
+                failed,
+                Ink::Vermillion,
+                Stroke::Solid,
+            )
         });
         let ratio = times(results, |point| {
             let ended = point.succeeded + point.failed;
@@ -204,12 +279,19 @@ fn failures(results: &Results) -> Panel {
 }
 
 fn curve(search: &Findings) -> Panel {
-    let has_requests = search.trials.iter().any(|trial| trial.requests_per_second.mean > 0.0);
+    let has_requests = search
+        .trials
+        .iter()
+        .any(|trial| trial.requests_per_second.mean > 0.0);
     let mut dots: Vec<Dot> = search
         .trials
         .iter()
         .map(|trial| {
-            let rate = if has_requests { trial.requests_per_second } else { trial.runs_per_second };
+            let rate = if has_requests {
+                trial.requests_per_second
+            } else {
+                trial.runs_per_second
+            };
             Dot {
                 x: trial.level,
                 value: rate.mean,
@@ -223,13 +305,20 @@ fn curve(search: &Findings) -> Panel {
     let most = dots.last().map_or(1.0, |dot| dot.x);
     let (title, x) = match search.unit {
         crate::sizing::search::Unit::Workers => ("Throughput over workers", Unit::Count),
-        crate::sizing::search::Unit::RunsPerSecond => ("Throughput over started runs", Unit::PerSecond),
+        crate::sizing::search::Unit::RunsPerSecond => {
+            ("Throughput over started runs", Unit::PerSecond)
+        }
     };
     // An interval that is not known reaches to twice the mean: it must not flatten the rest.
     let highest = dots.iter().map(|dot| dot.value).fold(0.0, f64::max);
     Panel {
         title: title.to_owned(),
-        note: if has_requests { "requests per second" } else { "runs per second" }.to_owned(),
+        note: if has_requests {
+            "requests per second"
+        } else {
+            "runs per second"
+        }
+        .to_owned(),
         x,
         x_range: (0.0, most * 1.05),
         left: Axis {
@@ -237,15 +326,44 @@ fn curve(search: &Findings) -> Panel {
             ..axis(Unit::PerSecond)
         },
         right: None,
-        lines: Vec::new(),
+        lines: law(search, has_requests, most).into_iter().collect(),
         dots,
         bands: Vec::new(),
         mark: search.capacity.as_ref().map(|capacity| {
-            let what = if capacity.confirmed { "capacity" } else { "capacity, not confirmed" };
+            let what = if capacity.confirmed {
+                "capacity"
+            } else {
+                "capacity, not confirmed"
+            };
             (capacity.level, what.to_owned())
         }),
         nothing: "no level was measured".to_owned(),
     }
+}
+
+/// The curve by the Universal Scalability Law, where it fits; it explains runs, so requests are scaled.
+fn law(search: &Findings, has_requests: bool, most: f64) -> Option<Line> {
+    const PIECES: u32 = 60;
+    let law = search.usl.as_ref()?;
+    let sum =
+        |of: fn(&crate::sizing::search::Trial) -> f64| search.trials.iter().map(of).sum::<f64>();
+    let runs = sum(|trial| trial.runs_per_second.mean);
+    let scale = if has_requests && runs > 0.0 {
+        sum(|trial| trial.requests_per_second.mean) / runs
+    } else {
+        1.0
+    };
+    let points = (0..=PIECES).map(|piece| {
+        let workers = most * f64::from(piece) / f64::from(PIECES);
+        let rate = law.throughput(workers) * scale;
+        (workers, rate.is_finite().then_some(rate))
+    });
+    Some(line(
+        "scalability law",
+        points.collect(),
+        Ink::Grey,
+        Stroke::Dashed,
+    ))
 }
 
 /// A metric over its limit, 0 to 1 and more.
@@ -266,7 +384,9 @@ fn used(series: &monitor::Series, metric: Metric) -> Points {
 
 fn highest(points: &Points) -> Option<f64> {
     let values = points.iter().filter_map(|(_, value)| *value);
-    values.fold(None, |most: Option<f64>, value| Some(most.map_or(value, |most| most.max(value))))
+    values.fold(None, |most: Option<f64>, value| {
+        Some(most.map_or(value, |most| most.max(value)))
+    })
 }
 
 fn resources(results: &Results) -> Panel {
@@ -292,23 +412,49 @@ fn resources(results: &Results) -> Panel {
         let is_first = std::ptr::eq(*series, *targets.first().unwrap_or(series));
         let kinds = [
             (Metric::CpuCoresUsed, "CPU", Ink::Blue, Stroke::Bold, true),
-            (Metric::MemoryBytes, "memory", Ink::Green, Stroke::Solid, true),
-            (Metric::DiskBusyRatio, "disk", Ink::Purple, Stroke::Dotted, false),
-            (Metric::NetworkBusyRatio, "network", Ink::Vermillion, Stroke::Dotted, false),
+            (
+                Metric::MemoryBytes,
+                "memory",
+                Ink::Green,
+                Stroke::Solid,
+                true,
+            ),
+            (
+                Metric::DiskBusyRatio,
+                "disk",
+                Ink::Purple,
+                Stroke::Dotted,
+                false,
+            ),
+            (
+                Metric::NetworkBusyRatio,
+                "network",
+                Ink::Vermillion,
+                Stroke::Dotted,
+                false,
+            ),
         ];
         for (metric, what, ink, stroke, always) in kinds {
             let points = used(series, metric);
-            let Some(most) = highest(&points) else { continue };
+            let Some(most) = highest(&points) else {
+                continue;
+            };
             if always || (most > WORTH_A_LINE && !several) {
                 let stroke = if is_first { stroke } else { Stroke::Dashed };
                 panel.lines.push(line(&named(what), points, ink, stroke));
             }
         }
     }
-    if let Some(generator) = results.monitor.iter().find(|series| series.source == monitor::GENERATOR) {
+    if let Some(generator) = results
+        .monitor
+        .iter()
+        .find(|series| series.source == monitor::GENERATOR)
+    {
         let points = used(generator, Metric::CpuCoresUsed);
         if highest(&points).is_some() {
-            panel.lines.push(line("generator CPU", points, Ink::Grey, Stroke::Dashed));
+            panel
+                .lines
+                .push(line("generator CPU", points, Ink::Grey, Stroke::Dashed));
         }
     }
     if targets.is_empty() {
@@ -344,7 +490,9 @@ fn cpu(results: &Results) -> Panel {
         let limits: Points = series.points(Metric::CpuLimitCores).collect();
         if let Some(most) = highest(&limits) {
             panel.left.at_least = most;
-            panel.lines.push(line("available", limits, Ink::Grey, Stroke::Dashed));
+            panel
+                .lines
+                .push(line("available", limits, Ink::Grey, Stroke::Dashed));
         }
     }
     panel
@@ -354,7 +502,9 @@ fn memory(results: &Results) -> Panel {
     let mut panel = panel(results, "Memory", "", axis(Unit::Bytes));
     for (series, ink, stroke) in shown(results) {
         let points: Points = series.points(Metric::MemoryBytes).collect();
-        let Some(most) = highest(&points) else { continue };
+        let Some(most) = highest(&points) else {
+            continue;
+        };
         panel.lines.push(Line {
             filled: true,
             ..line("in use", points, ink, stroke)
@@ -363,7 +513,9 @@ fn memory(results: &Results) -> Panel {
         match highest(&limits) {
             // A limit far above would press the curve flat: it is said, not drawn.
             Some(limit) if limit <= 4.0 * most => {
-                panel.lines.push(line("limit", limits, Ink::Grey, Stroke::Dashed));
+                panel
+                    .lines
+                    .push(line("limit", limits, Ink::Grey, Stroke::Dashed));
             }
             Some(limit) => panel.note = format!("limit {:.1} GiB", limit / 1_073_741_824.0),
             None => {}
@@ -372,7 +524,13 @@ fn memory(results: &Results) -> Panel {
     panel
 }
 
-fn traffic(results: &Results, title: &str, first: Metric, second: Metric, names: [&str; 2]) -> Panel {
+fn traffic(
+    results: &Results,
+    title: &str,
+    first: Metric,
+    second: Metric,
+    names: [&str; 2],
+) -> Panel {
     let mut panel = panel(results, title, "", axis(Unit::BytesPerSecond));
     let looks = [(Ink::Blue, Stroke::Solid), (Ink::Orange, Stroke::Dashed)];
     for series in results.monitor.iter().take(1) {
@@ -410,7 +568,9 @@ mod tests {
 
     #[test]
     fn long_gaps_stay_gaps() {
-        let points: Points = (0..5_000_u32).map(|second| (f64::from(second), None)).collect();
+        let points: Points = (0..5_000_u32)
+            .map(|second| (f64::from(second), None))
+            .collect();
         assert!(thinned(points).iter().all(|point| point.1.is_none()));
     }
 }

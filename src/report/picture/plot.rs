@@ -8,10 +8,10 @@ use plotters::element::{Circle, PathElement, Polygon, Rectangle};
 use plotters::style::{RGBAColor, ShapeStyle};
 use plotters_backend::DrawingBackend;
 
-use super::layout::{Place, Pen, Weight};
+use super::PictureError;
+use super::layout::{Pen, Place, Weight};
 use super::scale::{Scale, Unit};
 use super::scene::{Axis, Ink, Line, Panel, Stroke};
-use super::PictureError;
 
 const TITLE_SIZE: f32 = 15.0;
 const LABEL_SIZE: f32 = 12.0;
@@ -55,16 +55,40 @@ pub(super) fn draw<B: DrawingBackend>(
     let frame = Frame {
         left: place.left + LEFT_MARGIN,
         top: place.top + HEADER_HEIGHT + LEGEND_HEIGHT,
-        right: place.right - if panel.right.is_some() { RIGHT_AXIS_MARGIN } else { RIGHT_MARGIN },
+        right: place.right
+            - if panel.right.is_some() {
+                RIGHT_AXIS_MARGIN
+            } else {
+                RIGHT_MARGIN
+            },
         bottom: place.bottom - BOTTOM_MARGIN,
         x,
     };
-    pen.text(&panel.title, (place.left, place.top + 9.0), TITLE_SIZE, Weight::Bold, Pen::<B>::TEXT)?;
+    pen.text(
+        &panel.title,
+        (place.left, place.top + 9.0),
+        TITLE_SIZE,
+        Weight::Bold,
+        Pen::<B>::TEXT,
+    )?;
     let is_empty = panel.dots.is_empty()
-        && panel.lines.iter().all(|line| line.points.iter().all(|point| point.1.is_none()));
+        && panel
+            .lines
+            .iter()
+            .all(|line| line.points.iter().all(|point| point.1.is_none()));
     if is_empty {
-        pen.rectangle(frame.left, frame.top, frame.right, frame.bottom, (246, 247, 249), 1.0)?;
-        let middle = (f64::midpoint(frame.left, frame.right), f64::midpoint(frame.top, frame.bottom));
+        pen.rectangle(
+            frame.left,
+            frame.top,
+            frame.right,
+            frame.bottom,
+            (246, 247, 249),
+            1.0,
+        )?;
+        let middle = (
+            f64::midpoint(frame.left, frame.right),
+            f64::midpoint(frame.top, frame.bottom),
+        );
         return pen.centred(&panel.nothing, middle, 13.0, Pen::<B>::SOFT);
     }
     legend(pen, panel, place)?;
@@ -73,7 +97,11 @@ pub(super) fn draw<B: DrawingBackend>(
     let right = panel.right.as_ref().map(|axis| scale_of(panel, axis, true));
     axes(pen, panel, &frame, &left, right.as_ref())?;
     for line in &panel.lines {
-        let scale = if line.right { right.as_ref().unwrap_or(&left) } else { &left };
+        let scale = if line.right {
+            right.as_ref().unwrap_or(&left)
+        } else {
+            &left
+        };
         draw_line(pen, line, &frame, scale)?;
     }
     draw_dots(pen, panel, &frame, &left)
@@ -88,7 +116,11 @@ fn scale_of(panel: &Panel, axis: &Axis, right: bool) -> Scale {
     Scale::from_zero(values.fold(axis.at_least, f64::max), axis.unit, TICKS)
 }
 
-fn legend<B: DrawingBackend>(pen: &Pen<B>, panel: &Panel, place: Place) -> Result<(), PictureError> {
+fn legend<B: DrawingBackend>(
+    pen: &Pen<B>,
+    panel: &Panel,
+    place: Place,
+) -> Result<(), PictureError> {
     const SAMPLE: f64 = 26.0;
     let y = place.top + HEADER_HEIGHT + 2.0;
     let mut x = place.left;
@@ -97,36 +129,76 @@ fn legend<B: DrawingBackend>(pen: &Pen<B>, panel: &Panel, place: Place) -> Resul
         let sample = [(x, y), (x + SAMPLE, y)];
         stroke(pen, &sample, line.stroke, line.ink)?;
         #[expect(clippy::cast_possible_truncation, reason = "pixels")]
-        let label = pen.cut(&line.label, LABEL_SIZE, (room - SAMPLE - 20.0).max(40.0) as f32);
-        pen.text(&label, (x + SAMPLE + 6.0, y), LABEL_SIZE, Weight::Normal, Pen::<B>::TEXT)?;
+        let label = pen.cut(
+            &line.label,
+            LABEL_SIZE,
+            (room - SAMPLE - 20.0).max(40.0) as f32,
+        );
+        pen.text(
+            &label,
+            (x + SAMPLE + 6.0, y),
+            LABEL_SIZE,
+            Weight::Normal,
+            Pen::<B>::TEXT,
+        )?;
         x += SAMPLE + 6.0 + pen.width(&label, LABEL_SIZE) + 18.0;
     }
-    if panel.lines.is_empty() && !panel.dots.is_empty() {
+    if !panel.dots.is_empty() {
         let items = [(true, "held"), (false, "could not be held")];
         for (good, label) in items {
             dot(pen, (x + 6.0, y), good)?;
-            pen.text(label, (x + 17.0, y), LABEL_SIZE, Weight::Normal, Pen::<B>::TEXT)?;
+            pen.text(
+                label,
+                (x + 17.0, y),
+                LABEL_SIZE,
+                Weight::Normal,
+                Pen::<B>::TEXT,
+            )?;
             x += 17.0 + pen.width(label, LABEL_SIZE) + 18.0;
         }
     }
     if !panel.note.is_empty() {
         #[expect(clippy::cast_possible_truncation, reason = "pixels")]
-        let note = pen.cut(&panel.note, LABEL_SIZE, (place.right - place.left) as f32 * 0.7);
+        let note = pen.cut(
+            &panel.note,
+            LABEL_SIZE,
+            (place.right - place.left) as f32 * 0.7,
+        );
         let left = place.right - pen.width(&note, LABEL_SIZE);
-        pen.text(&note, (left, place.top + 9.0), LABEL_SIZE, Weight::Normal, Pen::<B>::SOFT)?;
+        pen.text(
+            &note,
+            (left, place.top + 9.0),
+            LABEL_SIZE,
+            Weight::Normal,
+            Pen::<B>::SOFT,
+        )?;
     }
     Ok(())
 }
 
-fn bands<B: DrawingBackend>(pen: &Pen<B>, panel: &Panel, frame: &Frame) -> Result<(), PictureError> {
+fn bands<B: DrawingBackend>(
+    pen: &Pen<B>,
+    panel: &Panel,
+    frame: &Frame,
+) -> Result<(), PictureError> {
     let mut named_until = f64::NEG_INFINITY;
     for (number, (from, to, name)) in panel.bands.iter().enumerate() {
         let (left, right) = (frame.x(*from), frame.x(*to));
-        let shade = if number % 2 == 0 { (244, 246, 249) } else { (233, 237, 243) };
+        let shade = if number % 2 == 0 {
+            (244, 246, 249)
+        } else {
+            (233, 237, 243)
+        };
         pen.rectangle(left, frame.top, right, frame.bottom, shade, 1.0)?;
         let width = pen.width(name, 11.0);
         if right - left > width + 6.0 && left > named_until {
-            pen.text(name, (left + 4.0, frame.top + 8.0), 11.0, Weight::Normal, Pen::<B>::SOFT)?;
+            pen.text(
+                name,
+                (left + 4.0, frame.top + 8.0),
+                11.0,
+                Weight::Normal,
+                Pen::<B>::SOFT,
+            )?;
             named_until = left + width;
         }
     }
@@ -142,20 +214,41 @@ fn axes<B: DrawingBackend>(
 ) -> Result<(), PictureError> {
     for (value, label) in left.ticks() {
         let y = frame.y(left, value);
-        pen.line(&[(frame.left, y), (frame.right, y)], 1.0, (222, 226, 231), 1.0)?;
+        pen.line(
+            &[(frame.left, y), (frame.right, y)],
+            1.0,
+            (222, 226, 231),
+            1.0,
+        )?;
         pen.right_aligned(&label, (frame.left - 7.0, y), LABEL_SIZE, Pen::<B>::SOFT)?;
     }
     for (value, label) in right.map(Scale::ticks).unwrap_or_default() {
         let y = frame.y(right.unwrap_or(left), value);
-        pen.text(&label, (frame.right + 7.0, y), LABEL_SIZE, Weight::Normal, Pen::<B>::SOFT)?;
+        pen.text(
+            &label,
+            (frame.right + 7.0, y),
+            LABEL_SIZE,
+            Weight::Normal,
+            Pen::<B>::SOFT,
+        )?;
     }
     let bottom = frame.bottom;
-    pen.line(&[(frame.left, bottom), (frame.right, bottom)], 1.2, (150, 156, 164), 1.0)?;
+    pen.line(
+        &[(frame.left, bottom), (frame.right, bottom)],
+        1.2,
+        (150, 156, 164),
+        1.0,
+    )?;
     for (value, label) in frame.x.ticks() {
         let x = frame.x(value);
         pen.line(&[(x, bottom), (x, bottom + 4.0)], 1.2, (150, 156, 164), 1.0)?;
         let half = pen.width(&label, LABEL_SIZE) / 2.0;
-        let most = frame.right + if panel.right.is_some() { RIGHT_AXIS_MARGIN } else { RIGHT_MARGIN };
+        let most = frame.right
+            + if panel.right.is_some() {
+                RIGHT_AXIS_MARGIN
+            } else {
+                RIGHT_MARGIN
+            };
         let centre = x.min(most - half);
         pen.centred(&label, (centre, bottom + 14.0), LABEL_SIZE, Pen::<B>::SOFT)?;
     }
@@ -164,7 +257,11 @@ fn axes<B: DrawingBackend>(
         let ink = Ink::Green.rgb();
         dashes(pen, &[(x, frame.top), (x, bottom)], (6.0, 4.0), 1.6, ink)?;
         let width = pen.width(name, LABEL_SIZE);
-        let left = if x + 6.0 + width > frame.right { x - 6.0 - width } else { x + 6.0 };
+        let left = if x + 6.0 + width > frame.right {
+            x - 6.0 - width
+        } else {
+            x + 6.0
+        };
         pen.text(name, (left, bottom - 11.0), LABEL_SIZE, Weight::Bold, ink)?;
     }
     Ok(())
@@ -207,7 +304,10 @@ fn draw_line<B: DrawingBackend>(
         }
         if line.filled {
             let mut area = part.clone();
-            let (first, last) = (part.first().map_or(0.0, |at| at.0), part.last().map_or(0.0, |at| at.0));
+            let (first, last) = (
+                part.first().map_or(0.0, |at| at.0),
+                part.last().map_or(0.0, |at| at.0),
+            );
             area.push((last, frame.bottom));
             area.push((first, frame.bottom));
             pen.polygon(&area, line.ink.rgb(), 0.12)?;
@@ -253,7 +353,10 @@ fn dashes<B: DrawingBackend>(
                 break;
             }
             let share = left / length;
-            from = (from.0 + (to.0 - from.0) * share, from.1 + (to.1 - from.1) * share);
+            from = (
+                from.0 + (to.0 - from.0) * share,
+                from.1 + (to.1 - from.1) * share,
+            );
             if drawing {
                 dash.push(from);
                 pen.line(&dash, width, ink, 1.0)?;
@@ -293,7 +396,11 @@ fn draw_dots<B: DrawingBackend>(
 }
 
 /// A disc for a level that could be held, a cross for one that could not.
-fn dot<B: DrawingBackend>(pen: &Pen<B>, (x, y): (f64, f64), good: bool) -> Result<(), PictureError> {
+fn dot<B: DrawingBackend>(
+    pen: &Pen<B>,
+    (x, y): (f64, f64),
+    good: bool,
+) -> Result<(), PictureError> {
     if good {
         return pen.circle((x, y), 4.2, Ink::Blue.rgb());
     }
@@ -314,7 +421,10 @@ impl<B: DrawingBackend> Pen<'_, B> {
         alpha: f64,
     ) -> Result<(), PictureError> {
         let path: Vec<(i32, i32)> = points.iter().map(|at| Self::steps(*at)).collect();
-        self.shape(&PathElement::new(path, style(ink, alpha, false, Self::length(width))))
+        self.shape(&PathElement::new(
+            path,
+            style(ink, alpha, false, Self::length(width)),
+        ))
     }
 
     pub(super) fn polygon(
@@ -340,8 +450,17 @@ impl<B: DrawingBackend> Pen<'_, B> {
         self.shape(&Rectangle::new(corners, style(ink, alpha, true, 0)))
     }
 
-    pub(super) fn circle(&self, centre: (f64, f64), radius: f64, ink: (u8, u8, u8)) -> Result<(), PictureError> {
-        self.shape(&Circle::new(Self::steps(centre), Self::length(radius), style(ink, 1.0, true, 0)))
+    pub(super) fn circle(
+        &self,
+        centre: (f64, f64),
+        radius: f64,
+        ink: (u8, u8, u8),
+    ) -> Result<(), PictureError> {
+        self.shape(&Circle::new(
+            Self::steps(centre),
+            Self::length(radius),
+            style(ink, 1.0, true, 0),
+        ))
     }
 
     fn shape<'e, E>(&self, element: &'e E) -> Result<(), PictureError>
@@ -350,11 +469,17 @@ impl<B: DrawingBackend> Pen<'_, B> {
         &'e E: plotters::element::PointCollection<'e, (i32, i32)>,
     {
         let area: &DrawingArea<B, Shift> = self.area();
-        area.draw(element).map_err(|error| PictureError::Draw(error.to_string()))
+        area.draw(element)
+            .map_err(|error| PictureError::Draw(error.to_string()))
     }
 }
 
-fn style((red, green, blue): (u8, u8, u8), alpha: f64, filled: bool, stroke_width: u32) -> ShapeStyle {
+fn style(
+    (red, green, blue): (u8, u8, u8),
+    alpha: f64,
+    filled: bool,
+    stroke_width: u32,
+) -> ShapeStyle {
     ShapeStyle {
         color: RGBAColor(red, green, blue, alpha),
         filled,

@@ -33,8 +33,8 @@ pub(super) struct Scale {
 
 /// Steps of a time axis that people count in, in seconds.
 const TIME_STEPS: [f64; 20] = [
-    0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0,
-    14_400.0, 28_800.0, 86_400.0,
+    0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0,
+    3600.0, 7200.0, 14_400.0, 28_800.0, 86_400.0,
 ];
 
 impl Scale {
@@ -76,7 +76,9 @@ impl Scale {
             high: from + span,
             logarithmic: false,
             unit: Unit::Elapsed,
-            step: step.copied().unwrap_or_else(|| (wanted / 86_400.0).ceil() * 86_400.0),
+            step: step
+                .copied()
+                .unwrap_or_else(|| (wanted / 86_400.0).ceil() * 86_400.0),
         }
     }
 
@@ -84,7 +86,9 @@ impl Scale {
     pub(super) fn logarithmic(values: impl Iterator<Item = f64>, unit: Unit) -> Self {
         let (low, high) = values
             .filter(|value| value.is_finite() && *value > 0.0)
-            .fold((f64::INFINITY, 0.0_f64), |(low, high), value| (low.min(value), high.max(value)));
+            .fold((f64::INFINITY, 0.0_f64), |(low, high), value| {
+                (low.min(value), high.max(value))
+            });
         let (low, high) = if low > high { (1e-3, 1.0) } else { (low, high) };
         let mut low = round_down(low * 0.98);
         let mut high = round_up(high * 1.02);
@@ -108,7 +112,11 @@ impl Scale {
         } else {
             (value - self.low) / (self.high - self.low)
         };
-        if place.is_finite() { place.clamp(0.0, 1.0) } else { 0.0 }
+        if place.is_finite() {
+            place.clamp(0.0, 1.0)
+        } else {
+            0.0
+        }
     }
 
     /// The low end.
@@ -126,7 +134,11 @@ impl Scale {
         const MOST: usize = 24;
         let values: Vec<f64> = if self.logarithmic {
             let decades = (self.high / self.low).log10();
-            let steps: &[f64] = if decades <= 2.1 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+            let steps: &[f64] = if decades <= 2.7 {
+                &[1.0, 2.0, 5.0]
+            } else {
+                &[1.0]
+            };
             let mut values = Vec::new();
             let mut decade = 10_f64.powf(self.low.log10().floor());
             while decade <= self.high * 1.001 && values.len() < MOST {
@@ -157,7 +169,11 @@ impl Scale {
             Unit::Bytes | Unit::BytesPerSecond => {
                 let base = base_of(self.unit, largest);
                 let per = if self.unit == Unit::Bytes { "" } else { "/s" };
-                trimmed(value / base, self.step / base, &format!(" {}{per}", name_of(base)))
+                trimmed(
+                    value / base,
+                    self.step / base,
+                    &format!(" {}{per}", name_of(base)),
+                )
             }
             Unit::Count | Unit::PerSecond => {
                 if largest >= 10_000.0 {
@@ -208,6 +224,12 @@ pub(super) fn service_time(seconds: f64) -> String {
     format!("{} {unit}", significant(value))
 }
 
+/// An amount of memory or traffic.
+pub(super) fn bytes(amount: f64) -> String {
+    let base = base_of(Unit::Bytes, amount);
+    format!("{} {}", significant(amount / base), name_of(base))
+}
+
 /// A number with about three digits that count.
 pub(super) fn significant(value: f64) -> String {
     let decimals = if value >= 99.95 || (value - value.round()).abs() < 1e-9 {
@@ -241,7 +263,9 @@ fn grouped(digits: &str) -> String {
 /// The next of 1, 2, 2.5, 5 times a power of ten.
 fn nice(value: f64) -> f64 {
     let power = 10_f64.powf(value.log10().floor());
-    let found = [1.0, 2.0, 2.5, 5.0, 10.0].iter().find(|step| **step * power >= value * 0.999_999);
+    let found = [1.0, 2.0, 2.5, 5.0, 10.0]
+        .iter()
+        .find(|step| **step * power >= value * 0.999_999);
     found.copied().unwrap_or(10.0) * power
 }
 
@@ -253,7 +277,9 @@ fn round_down(value: f64) -> f64 {
 
 fn round_up(value: f64) -> f64 {
     let power = 10_f64.powf(value.log10().floor());
-    let found = [1.0, 2.0, 5.0, 10.0].iter().find(|step| **step * power >= value);
+    let found = [1.0, 2.0, 5.0, 10.0]
+        .iter()
+        .find(|step| **step * power >= value);
     found.copied().unwrap_or(10.0) * power
 }
 
@@ -295,13 +321,22 @@ mod tests {
 
     #[test]
     fn ticks_are_round() {
-        assert_eq!(labels(&Scale::from_zero(412.0, Unit::PerSecond, 4)), ["0", "200", "400", "600"]);
-        assert_eq!(labels(&Scale::from_zero(3.0, Unit::Count, 4)), ["0", "1", "2", "3"]);
+        assert_eq!(
+            labels(&Scale::from_zero(412.0, Unit::PerSecond, 4)),
+            ["0", "200", "400", "600"]
+        );
+        assert_eq!(
+            labels(&Scale::from_zero(3.0, Unit::Count, 4)),
+            ["0", "1", "2", "3"]
+        );
         assert_eq!(
             labels(&Scale::from_zero(0.97, Unit::Ratio, 4)),
             ["0 %", "25 %", "50 %", "75 %", "100 %"]
         );
-        assert_eq!(labels(&Scale::from_zero(38_000.0, Unit::PerSecond, 4)), ["0k", "10k", "20k", "30k", "40k"]);
+        assert_eq!(
+            labels(&Scale::from_zero(38_000.0, Unit::PerSecond, 4)),
+            ["0k", "10k", "20k", "30k", "40k"]
+        );
         assert_eq!(
             labels(&Scale::from_zero(300.0 * 1_048_576.0, Unit::Bytes, 3)),
             ["0 MiB", "100 MiB", "200 MiB", "300 MiB"]
@@ -310,21 +345,41 @@ mod tests {
 
     #[test]
     fn times_are_counted_as_people_do() {
-        assert_eq!(labels(&Scale::time(0.0, 40.0, 5)), ["0", "10 s", "20 s", "30 s", "40 s"]);
-        assert_eq!(labels(&Scale::time(0.0, 600.0, 5)), ["0", "2 min", "4 min", "6 min", "8 min", "10 min"]);
-        assert_eq!(labels(&Scale::time(0.0, 28_800.0, 5)), ["0", "2 h", "4 h", "6 h", "8 h"]);
+        assert_eq!(
+            labels(&Scale::time(0.0, 40.0, 5)),
+            ["0", "10 s", "20 s", "30 s", "40 s"]
+        );
+        assert_eq!(
+            labels(&Scale::time(0.0, 600.0, 5)),
+            ["0", "2 min", "4 min", "6 min", "8 min", "10 min"]
+        );
+        assert_eq!(
+            labels(&Scale::time(0.0, 28_800.0, 5)),
+            ["0", "2 h", "4 h", "6 h", "8 h"]
+        );
     }
 
     #[test]
     fn logarithmic_ticks_hold_the_values() {
         let scale = Scale::logarithmic([0.004, 0.31].into_iter(), Unit::ServiceTime);
-        assert_eq!(labels(&scale), ["2 ms", "5 ms", "10 ms", "20 ms", "50 ms", "100 ms", "200 ms", "500 ms"]);
+        assert_eq!(
+            labels(&scale),
+            [
+                "2 ms", "5 ms", "10 ms", "20 ms", "50 ms", "100 ms", "200 ms", "500 ms"
+            ]
+        );
         assert!(scale.place(0.004) > 0.0 && scale.place(0.31) < 1.0);
     }
 
     #[test]
     fn numbers_have_the_digits_that_count() {
-        for (value, text) in [(0.0, "0"), (1.234, "1.23"), (45.67, "45.7"), (412.3, "412"), (1_234_567.0, "1,234,567")] {
+        for (value, text) in [
+            (0.0, "0"),
+            (1.234, "1.23"),
+            (45.67, "45.7"),
+            (412.3, "412"),
+            (1_234_567.0, "1,234,567"),
+        ] {
             assert_eq!(significant(value), text);
         }
         assert_eq!(service_time(0.000_25), "250 µs");

@@ -3,10 +3,13 @@
 //! Owns the choice and the wording of title, verdict and facts; which panels there are is `panels`'. Made from the
 //! document alone; nothing here knows a pixel. Drawn by `layout`.
 
+use std::time::Duration;
+
 use super::panels;
-use super::scale::{Unit, service_time, significant};
+use super::scale::{Unit, bytes, service_time, significant};
+use crate::monitor::{Metric, Series};
 use crate::results::Results;
-use crate::verdict::Resource;
+use crate::verdict::{Resource, Verdict};
 
 /// Colours that people with any colour vision tell apart (Okabe and Ito, "Color Universal Design", 2008).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,10 +132,20 @@ pub(super) struct Scene {
 impl Scene {
     pub(super) fn of(results: &Results) -> Self {
         let meta = &results.meta;
-        let headlines = results.headlines();
-        let mut lines = headlines.into_iter();
-        let verdict = lines.next().unwrap_or_else(|| plain_verdict(results));
-        let name = meta.scenario_file.as_deref().unwrap_or("load test");
+        let mut lines = results.headlines();
+        let only_monitored = results.series.0.is_empty() && !results.monitor.is_empty();
+        // A run that was not to find anything begins with its figures.
+        let verdict = if (results.sizing.is_some() || only_monitored) && !lines.is_empty() {
+            lines.remove(0)
+        } else {
+            plain_verdict(results)
+        };
+        let monitored = results.monitor.first().map(|series| series.source.as_str());
+        let name = match (&meta.scenario_file, monitored) {
+            (Some(file), _) => file,
+            (None, Some(source)) if only_monitored => source,
+            _ => "load test",
+        };
         let mut when = vec![meta.started_at.clone(), meta.host.clone()];
         if meta.elapsed_seconds > 0.0 {
             when.insert(1, length(meta.elapsed_seconds));
@@ -148,10 +161,18 @@ impl Scene {
             when: when.join(" · "),
             badge: badge(results),
             verdict,
-            details: details(results, lines.collect()),
-            facts: facts(results),
+            details: details(results, lines),
+            facts: if only_monitored {
+                monitored_facts(results)
+            } else {
+                facts(results)
+            },
             panels: panels::of(results),
-            footer: format!("{version} · {}", meta.command.join(" ")),
+            footer: if meta.command.is_empty() {
+                version
+            } else {
+                format!("{version} · {}", meta.command.join(" "))
+            },
         }
     }
 }
@@ -166,15 +187,15 @@ fn badge(results: &Results) -> (Tone, String) {
     if !results.complete {
         (Tone::Doubtful, "INCOMPLETE".to_owned())
     } else if failed > 0 {
-        (Tone::Bad, "✗ FAILED".to_owned())
+        (Tone::Bad, "FAILED".to_owned())
     } else if results.counts.failed > 0 && results.counts.succeeded == 0 {
-        (Tone::Bad, "✗ ALL FAILED".to_owned())
+        (Tone::Bad, "ALL FAILED".to_owned())
     } else if saturated {
-        (Tone::Doubtful, "! LOWER BOUND".to_owned())
+        (Tone::Doubtful, "LOWER BOUND".to_owned())
     } else if code != 0 {
-        (Tone::Bad, format!("✗ EXIT {code}"))
+        (Tone::Bad, format!("EXIT {code}"))
     } else if !results.thresholds.is_empty() {
-        (Tone::Good, "✓ PASSED".to_owned())
+        (Tone::Good, "PASSED".to_owned())
     } else if results.series.0.is_empty() {
         (Tone::Neutral, "RESOURCES".to_owned())
     } else {
@@ -187,21 +208,33 @@ fn plain_verdict(results: &Results) -> String {
     if counts.started == 0 {
         return "Nothing was run".to_owned();
     }
-    let noun = if counts.requests > 0 { "req/s" } else { "runs/s" };
-    format!(
-        "{} {noun} over {}, {} of {} runs failed",
+    let noun = if counts.requests > 0 {
+        "req/s"
+    } else {
+        "runs/s"
+    };
+    let mut parts = vec![format!(
+        "{} {noun} over {}",
         significant(results.throughput()),
-        length(results.meta.elapsed_seconds),
-        counts.failed,
-        counts.succeeded + counts.failed
-    )
+        length(results.meta.elapsed_seconds)
+    )];
+    parts.push(match counts.failed {
+        0 => "no run failed".to_owned(),
+        failed => format!(
+            "{} of {} runs failed",
+            significant(failed as f64),
+            significant((counts.succeeded + failed) as f64)
+        ),
+    });
+    parts.extend(results.verdict.as_ref().and_then(Verdict::brief));
+    parts.join(" · ")
 }
 
 /// What follows the verdict: broken thresholds, then its other sentences.
 fn details(results: &Results, others: Vec<String>) -> String {
     let broken = results.thresholds.iter().filter(|one| !one.passed);
     let mut parts: Vec<String> = broken
-        .map(|one| format!("✗ {} (was {})", one.threshold, one.message))
+        .map(|one| format!("Not held: {} (was {})", one.threshold, one.message))
         .collect();
     parts.extend(results.counts.lost_processes.iter().cloned());
     parts.extend(others);
@@ -218,7 +251,10 @@ fn facts(results: &Results) -> Vec<Fact> {
             note,
         });
     };
-    let search = results.sizing.as_ref().and_then(|sizing| sizing.search.as_ref());
+    let search = results
+        .sizing
+        .as_ref()
+        .and_then(|sizing| sizing.search.as_ref());
     let capacity = search.and_then(|search| search.capacity.as_ref());
     if let Some(capacity) = capacity {
         let (rate, noun) = if capacity.requests_per_second.mean > 0.0 {
@@ -235,7 +271,9 @@ fn facts(results: &Results) -> Vec<Fact> {
                 significant(rate.high.round())
             ),
         );
-        let times = capacity.service_times.map(|times| (times.p50_seconds, times.p95_seconds, times.p99_seconds));
+        let times = capacity
+            .service_times
+            .map(|times| (times.p50_seconds, times.p95_seconds, times.p99_seconds));
         if let Some((p50, p95, p99)) = times {
             add(
                 "p95 at capacity",
@@ -244,7 +282,11 @@ fn facts(results: &Results) -> Vec<Fact> {
             );
         }
     } else if counts.started > 0 {
-        let noun = if counts.requests > 0 { "req/s" } else { "runs/s" };
+        let noun = if counts.requests > 0 {
+            "req/s"
+        } else {
+            "runs/s"
+        };
         add(
             "throughput",
             format!("{} {noun}", significant(results.throughput())),
@@ -304,6 +346,67 @@ fn facts(results: &Results) -> Vec<Fact> {
     facts
 }
 
+/// What is known of a target without a run: means and peaks.
+fn monitored_facts(results: &Results) -> Vec<Fact> {
+    let Some(series) = results.monitor.first() else {
+        return Vec::new();
+    };
+    let limit = |metric: Metric| whole(series, metric.limit()?).map(|(_, most)| most);
+    let mut facts = Vec::new();
+    if let Some((mean, most)) = whole(series, Metric::CpuCoresUsed) {
+        let of = limit(Metric::CpuCoresUsed)
+            .map_or_else(String::new, |limit| format!(" of {}", significant(limit)));
+        facts.push(Fact {
+            label: "CPU, at most".to_owned(),
+            value: format!("{}{of} cores", significant(most)),
+            note: format!("{} in the mean", significant(mean)),
+        });
+    }
+    if let Some((mean, most)) = whole(series, Metric::MemoryBytes) {
+        let of = limit(Metric::MemoryBytes)
+            .map_or_else(String::new, |limit| format!(" · limit {}", bytes(limit)));
+        facts.push(Fact {
+            label: "memory, at most".to_owned(),
+            value: bytes(most),
+            note: format!("{} in the mean{of}", bytes(mean)),
+        });
+    }
+    let pairs = [
+        (
+            "network",
+            Metric::NetworkReceiveBytesPerSecond,
+            Metric::NetworkTransmitBytesPerSecond,
+            ["received", "sent"],
+        ),
+        (
+            "disk",
+            Metric::DiskReadBytesPerSecond,
+            Metric::DiskWriteBytesPerSecond,
+            ["read", "written"],
+        ),
+    ];
+    for (what, first, second, names) in pairs {
+        let (one, other) = (whole(series, first), whole(series, second));
+        if let Some((mean, most)) = one {
+            facts.push(Fact {
+                label: format!("{what}, {}", names[0]),
+                value: format!("{}/s", bytes(mean)),
+                note: match other {
+                    Some((mean, _)) => format!("{} {}/s", names[1], bytes(mean)),
+                    None => format!("at most {}/s", bytes(most)),
+                },
+            });
+        }
+    }
+    facts
+}
+
+/// Mean and maximum over everything that was sampled.
+fn whole(series: &Series, metric: Metric) -> Option<(f64, f64)> {
+    let window = series.window(metric, Duration::ZERO, Duration::MAX)?;
+    Some((window.mean, window.max))
+}
+
 /// A length of time in words.
 fn length(seconds: f64) -> String {
     let whole = seconds.round();
@@ -312,6 +415,10 @@ fn length(seconds: f64) -> String {
     } else if whole < 7200.0 {
         format!("{:.0} min {:.0} s", (whole / 60.0).floor(), whole % 60.0)
     } else {
-        format!("{:.0} h {:.0} min", (whole / 3600.0).floor(), (whole % 3600.0 / 60.0).floor())
+        format!(
+            "{:.0} h {:.0} min",
+            (whole / 3600.0).floor(),
+            (whole % 3600.0 / 60.0).floor()
+        )
     }
 }
