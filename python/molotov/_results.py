@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["OUTPUTS", "RunResults", "results_for", "stdout_is_taken"]
 
 #: The options that name a file, which are also the formats. JSON comes last: it lists the others.
-OUTPUTS = ("csv", "junit", "markdown", "json")
+OUTPUTS = ("csv", "html", "junit", "markdown", "json")
 STDOUT = "-"
 _GENERATOR_SATURATED = 98
 _THRESHOLD_FAILED = 99

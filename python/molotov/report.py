@@ -13,6 +13,7 @@ __all__ = ["main"]
 _FORMATS = {
     "summary": "plain text: verdict, thresholds, counts, service times, errors",
     "json": "the whole document; completes that of a run which died",
+    "html": "one page with charts that needs nothing else",
     "csv": "the run second by second",
     "junit": "thresholds and scenarios as test cases",
     "markdown": "for a pull request or a CI job's summary",

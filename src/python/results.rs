@@ -14,6 +14,7 @@ use super::monitor::Monitor;
 use super::state::RunState;
 use crate::engine::shared::STATUS_CLASSES;
 use crate::metrics::DEFAULT_WIDTH;
+use crate::report;
 use crate::results::{
     self, Collector, Counts, ErrorGroup, FormatError, Journal, Meta, Output, ReadError, Sizing,
     Threshold, Totals,
@@ -243,7 +244,7 @@ impl Results {
         Ok(())
     }
 
-    /// The results as `json`, `csv`, `junit`, `markdown` or `summary`; `width` is that of a summary.
+    /// The results as `json`, `csv`, `html`, `junit`, `markdown` or `summary`; `width` is that of a summary.
     ///
     /// `ValueError` for another format.
     #[pyo3(signature = (format, width = None))]
@@ -255,6 +256,7 @@ impl Results {
             "csv" => results.to_csv(),
             "junit" => results.to_junit(),
             "markdown" => results.to_markdown(),
+            "html" => report::html::page(results),
             "summary" => results.to_summary(width.unwrap_or(DEFAULT_WIDTH))?,
             _ => {
                 return Err(PyValueError::new_err(format!(

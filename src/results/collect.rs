@@ -97,6 +97,8 @@ impl Collector {
             p99_seconds: quantile(0.99),
             event_loop_lag_seconds: lag_seconds,
         };
+        let map = &mut self.results.service_time_map;
+        map.get_or_insert_default().add(now, &fresh);
         self.seen = all;
         self.bytes = bytes;
         self.last = counts.clone();

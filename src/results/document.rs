@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::mask::{masked, masked_command, masked_option};
 use super::series::Series;
+use super::service_time_map::ServiceTimeMap;
 use super::threshold::Outcome;
 use crate::metrics::{CorruptSnapshot, Kind, Recorder, Row};
 use crate::monitor;
@@ -65,6 +66,9 @@ pub struct Results {
     pub service_times: Vec<ServiceTime>,
     /// The run second by second.
     pub series: Series,
+    /// How many requests took how long, over the time of the run; runs, when there are no requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_time_map: Option<ServiceTimeMap>,
     /// What autosizing found.
     pub sizing: Option<Sizing>,
     /// What was monitored, the generator first.
@@ -373,6 +377,7 @@ impl Results {
             counts: Counts::default(),
             service_times: Vec::new(),
             series: Series::default(),
+            service_time_map: None,
             sizing: None,
             monitor: Vec::new(),
             verdict: None,

@@ -22,8 +22,17 @@ impl Results {
     /// Verdict, thresholds, capacity, counts, service times, resources and errors, as GitHub-flavoured Markdown.
     pub fn to_markdown(&self) -> String {
         let mut out = String::new();
-        let name = self.meta.scenario_file.as_deref().unwrap_or("molotov");
-        let _ = writeln!(out, "## {} Load test of {}\n", self.sign(), escaped(name));
+        if self.is_recording() {
+            let sources = self.monitor.iter().map(|series| escaped(&series.source));
+            let _ = writeln!(
+                out,
+                "## Resources of {}\n",
+                sources.collect::<Vec<_>>().join(", ")
+            );
+        } else {
+            let name = self.meta.scenario_file.as_deref().unwrap_or("molotov");
+            let _ = writeln!(out, "## {} Load test of {}\n", self.sign(), escaped(name));
+        }
         if !self.complete {
             let _ = writeln!(
                 out,
@@ -40,7 +49,9 @@ impl Results {
             };
         }
         self.thresholds_to(&mut out);
-        self.figures_to(&mut out);
+        if !self.is_recording() {
+            self.figures_to(&mut out);
+        }
         if let Some(search) = self
             .sizing
             .as_ref()

@@ -8,10 +8,12 @@
 //! |---|---|
 //! | `document` | what the document holds |
 //! | `series` | the run second by second |
+//! | `service_time_map` | how many requests took how long, over the time of the run |
 //! | `collect` | filling the document while the run goes |
 //! | `levels` | which loads were held, for the verdict |
 //! | `journal` | writing as the run goes, and reading what a dead run left |
 //! | `threshold` | `p95<500ms` and its kind: grammar and outcome |
+//! | `monitored` | documents of what was monitored without a run |
 //! | `mask` | secrets in command lines and texts |
 //! | `csv`, `junit`, `markdown`, `summary` | the other formats |
 
@@ -23,9 +25,11 @@ mod junit;
 mod levels;
 mod markdown;
 mod mask;
+mod monitored;
 #[cfg(test)]
 pub(crate) mod sample;
 mod series;
+mod service_time_map;
 mod summary;
 mod threshold;
 
@@ -37,4 +41,5 @@ pub use journal::{Journal, ReadError, read, write};
 pub use markdown::escaped_for_markdown;
 pub use mask::{masked, masked_command};
 pub use series::{Point, Series};
+pub use service_time_map::ServiceTimeMap;
 pub use threshold::{Outcome, Threshold, ThresholdError};

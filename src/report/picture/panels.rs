@@ -19,7 +19,7 @@ const MOST_POINTS: usize = 900;
 const WORTH_A_LINE: f64 = 0.02;
 
 pub(super) fn of(results: &Results) -> Vec<Panel> {
-    if results.series.0.is_empty() && !results.monitor.is_empty() {
+    if results.is_recording() {
         return vec![
             cpu(results),
             memory(results),

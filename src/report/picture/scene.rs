@@ -133,7 +133,7 @@ impl Scene {
     pub(super) fn of(results: &Results) -> Self {
         let meta = &results.meta;
         let mut lines = results.headlines();
-        let only_monitored = results.series.0.is_empty() && !results.monitor.is_empty();
+        let only_monitored = results.is_recording();
         // A run that was not to find anything begins with its figures.
         let verdict = if (results.sizing.is_some() || only_monitored) && !lines.is_empty() {
             lines.remove(0)
@@ -196,7 +196,7 @@ fn badge(results: &Results) -> (Tone, String) {
         (Tone::Bad, format!("EXIT {code}"))
     } else if !results.thresholds.is_empty() {
         (Tone::Good, "PASSED".to_owned())
-    } else if results.series.0.is_empty() {
+    } else if results.is_recording() {
         (Tone::Neutral, "RESOURCES".to_owned())
     } else {
         (Tone::Neutral, "FINISHED".to_owned())
