@@ -14,7 +14,9 @@ use super::monitor::Monitor;
 use super::state::RunState;
 use crate::engine::shared::STATUS_CLASSES;
 use crate::metrics::DEFAULT_WIDTH;
+use crate::monitor::{self, glances_history};
 use crate::report;
+use crate::report::picture::{self, PictureError};
 use crate::results::{
     self, Collector, Counts, ErrorGroup, FormatError, Journal, Meta, Output, ReadError, Sizing,
     Threshold, Totals,
@@ -44,6 +46,12 @@ impl Results {
 
 impl From<FormatError> for PyErr {
     fn from(error: FormatError) -> Self {
+        PyValueError::new_err(error.to_string())
+    }
+}
+
+impl From<PictureError> for PyErr {
+    fn from(error: PictureError) -> Self {
         PyValueError::new_err(error.to_string())
     }
 }
@@ -239,12 +247,53 @@ impl Results {
         if let Some(journal) = journal {
             journal.finish(results)?;
         } else if let Some(path) = path {
-            results::write(&path, &results.to_json()?)?;
+            results::write(&path, results.to_json()?)?;
         }
         Ok(())
     }
 
-    /// The results as `json`, `csv`, `html`, `junit`, `markdown` or `summary`; `width` is that of a summary.
+    /// What Glances exported, as results of no run: resources and, as far as they tell, a verdict.
+    ///
+    /// `container` is one of those in the file, or `host`; without it the only container is taken, else the host.
+    /// `command` is what stands in the document as the command line. `OSError` when the file cannot be read,
+    /// `ValueError` when it holds something else or not that container.
+    #[staticmethod]
+    #[pyo3(signature = (path, container = None, command = Vec::new()))]
+    fn glances(path: PathBuf, container: Option<&str>, command: Vec<String>) -> PyResult<Self> {
+        let history = glances_history(&path, container).map_err(|error| match error {
+            monitor::Error::Read { .. } => PyOSError::new_err(error.to_string()),
+            _ => PyValueError::new_err(error.to_string()),
+        })?;
+        if history.series.is_empty() {
+            return Err(PyValueError::new_err(format!(
+                "{}: it has no rows with a time",
+                path.display()
+            )));
+        }
+        let mut meta = Meta {
+            command,
+            started_at: history.began,
+            molotov: env!("CARGO_PKG_VERSION").to_owned(),
+            ..Meta::default()
+        };
+        meta.complete();
+        let results = results::Results::of_recording(history.series, meta);
+        Ok(Self {
+            state: Mutex::new(State {
+                collector: Collector::of(results),
+                journal: None,
+                written_at_end: None,
+            }),
+        })
+    }
+
+    /// One picture of the results as a PNG file. `ValueError` when it cannot be drawn.
+    fn picture(&self) -> PyResult<Vec<u8>> {
+        let this = self.lock();
+        Ok(picture::png(this.collector.results())?)
+    }
+
+    /// The results as `json`, `csv`, `html`, `junit`, `markdown`, `svg` or `summary`; `width` is that of a summary.
     ///
     /// `ValueError` for another format.
     #[pyo3(signature = (format, width = None))]
@@ -257,6 +306,7 @@ impl Results {
             "junit" => results.to_junit(),
             "markdown" => results.to_markdown(),
             "html" => report::html::page(results),
+            "svg" => picture::svg(results)?,
             "summary" => results.to_summary(width.unwrap_or(DEFAULT_WIDTH))?,
             _ => {
                 return Err(PyValueError::new_err(format!(
@@ -266,9 +316,13 @@ impl Results {
         })
     }
 
-    /// Write them to a file, whole or not at all. `ValueError` for another format, `OSError` when it cannot be written.
+    /// Write them to a file, whole or not at all, as one of those or as `png`. `ValueError` for another format,
+    /// `OSError` when it cannot be written.
     fn write(&self, format: &str, path: PathBuf) -> PyResult<()> {
-        Ok(results::write(&path, &self.render(format, None)?)?)
+        if format == "png" {
+            return Ok(results::write(&path, self.picture()?)?);
+        }
+        Ok(results::write(&path, self.render(format, None)?)?)
     }
 
     /// What was found, one sentence each: what limits the service, and whether its memory grows.

