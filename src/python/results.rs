@@ -65,6 +65,33 @@ impl From<ReadError> for PyErr {
     }
 }
 
+/// The same errors as `--monitor` has, in the words of a command that reads a file.
+fn recording_error(error: monitor::Error) -> PyErr {
+    match error {
+        monitor::Error::Read { path, source } => {
+            PyOSError::new_err(format!("can't read {}: {source}", path.display()))
+        }
+        monitor::Error::NoGlancesColumns { path } => PyValueError::new_err(format!(
+            "{}: it is no CSV file of Glances: no column is known",
+            path.display()
+        )),
+        monitor::Error::GlancesContainer {
+            path,
+            problem,
+            names,
+        } => PyValueError::new_err(format!(
+            "{}: {problem}; --container takes one of {}",
+            path.display(),
+            if names.is_empty() {
+                "host".to_owned()
+            } else {
+                format!("{names}, host")
+            }
+        )),
+        other => PyValueError::new_err(other.to_string()),
+    }
+}
+
 fn read_json<'de, T: serde::Deserialize<'de>>(text: &'de str) -> PyResult<T> {
     serde_json::from_str(text).map_err(|error| PyValueError::new_err(error.to_string()))
 }
@@ -260,10 +287,7 @@ impl Results {
     #[staticmethod]
     #[pyo3(signature = (path, container = None, command = Vec::new()))]
     fn glances(path: PathBuf, container: Option<&str>, command: Vec<String>) -> PyResult<Self> {
-        let history = glances_history(&path, container).map_err(|error| match error {
-            monitor::Error::Read { .. } => PyOSError::new_err(error.to_string()),
-            _ => PyValueError::new_err(error.to_string()),
-        })?;
+        let history = glances_history(&path, container).map_err(recording_error)?;
         if history.series.is_empty() {
             return Err(PyValueError::new_err(format!(
                 "{}: it has no rows with a time",

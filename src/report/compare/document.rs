@@ -1,6 +1,6 @@
 //! What a comparison holds, as `molotov-report compare --format json` writes it.
 //!
-//! Data only. Filled by `judge`; read by the texts and by whoever reads the JSON: docs/reports.md describes it. A number
+//! Data only. Filled by `judge`; read by the texts and by whoever reads the JSON: docs/comparing.md describes it. A number
 //! that is not known, or not finite, is `null`.
 
 use serde::Serialize;

@@ -12,6 +12,8 @@
 //! The first three assume independent values. Seconds of a run are not: batches are as long as the run allows, and where
 //! single values are counted the variance is inflated by what batches show (see [`inflation`]).
 
+use std::rc::Rc;
+
 use super::student::{MANY, quantile};
 use crate::metrics::Distribution;
 
@@ -48,10 +50,54 @@ pub(super) enum Evidence {
     Ratio { hits: f64, samples: f64 },
     /// A percentile of service times, in seconds.
     Quantile {
-        of: Box<Distribution>,
+        of: Rc<Ranks>,
         share: f64,
         inflation: f64,
     },
+}
+
+/// Service times in their order, of which any percentile can be had in no time.
+#[derive(Debug)]
+pub(super) struct Ranks {
+    all: Distribution,
+    /// In seconds, with how many took at most about that long.
+    cumulative: Vec<(f64, u64)>,
+}
+
+impl Ranks {
+    pub(super) fn new(all: Distribution) -> Rc<Self> {
+        let mut total = 0;
+        let cumulative = all
+            .counts()
+            .map(|(microseconds, count)| {
+                total += count;
+                (microseconds as f64 / 1e6, total)
+            })
+            .collect();
+        Rc::new(Self { all, cumulative })
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.all.count()
+    }
+
+    /// That share of them took at most this long, as the results have it.
+    fn seconds(&self, share: f64) -> f64 {
+        let time = self.all.quantile(share);
+        time.map_or(0.0, |time| time.as_secs_f64())
+    }
+
+    /// The same within the resolution of the histogram, a thousandth.
+    fn about(&self, share: f64) -> f64 {
+        let rank = share * self.count() as f64;
+        let place = self
+            .cumulative
+            .partition_point(|(_, count)| (*count as f64) < rank);
+        self.cumulative
+            .get(place)
+            .or(self.cumulative.last())
+            .map_or(0.0, |(seconds, _)| *seconds)
+    }
 }
 
 impl Evidence {
@@ -66,7 +112,7 @@ impl Evidence {
                     0.0
                 }
             }
-            Self::Quantile { of, share, .. } => seconds(of, *share),
+            Self::Quantile { of, share, .. } => of.seconds(*share),
         }
     }
 
@@ -96,20 +142,20 @@ impl Evidence {
                 share,
                 inflation,
             } => {
-                let count = of.count() as f64;
-                let spread = (share * (1.0 - share) * inflation / count).sqrt();
+                let spread = (share * (1.0 - share) * inflation / of.count() as f64).sqrt();
                 let half = quantile(confidence, MANY) * spread;
+                let value = of.seconds(*share);
                 Range {
                     low: if share - half <= 0.0 {
                         0.0
                     } else {
-                        seconds(of, share - half)
+                        of.about(share - half).min(value)
                     },
                     // Beyond the largest value nothing is known.
                     high: if share + half >= 1.0 {
                         f64::INFINITY
                     } else {
-                        seconds(of, share + half)
+                        of.about(share + half).max(value)
                     },
                 }
             }
@@ -122,10 +168,6 @@ fn around(value: f64, below: f64, above: f64) -> Range {
         low: (value - below.max(0.0)).max(0.0),
         high: value + above.max(0.0),
     }
-}
-
-fn seconds(of: &Distribution, share: f64) -> f64 {
-    of.quantile(share).map_or(0.0, |time| time.as_secs_f64())
 }
 
 fn wilson(hits: f64, samples: f64, z: f64) -> Range {
@@ -328,7 +370,7 @@ mod tests {
             recorder.record(id, Duration::from_millis(number), true, 0);
         }
         let of = |inflation| Evidence::Quantile {
-            of: Box::new(recorder.distribution(Kind::Request, |_| true)),
+            of: Ranks::new(recorder.distribution(Kind::Request, |_| true)),
             share: 0.95,
             inflation,
         };

@@ -3,11 +3,12 @@
 //! Owns what is compared and over which part of the run. A run that was sized is judged where its capacity was confirmed:
 //! its other seconds are overload. Any other run is judged while (nearly) all workers were up. Called by `mod`.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::document::Unit;
-use super::evidence::{Evidence, Scale, inflation, mean_of};
-use crate::metrics::{Distribution, Kind};
+use super::evidence::{Evidence, Ranks, Scale, inflation, mean_of};
+use crate::metrics::Kind;
 use crate::monitor::{self, Metric as Sampled};
 use crate::results::{Point, Results};
 use crate::sizing::search::{Capacity, Limit, Trial};
@@ -272,13 +273,13 @@ fn of_second(point: &Point, share: f64) -> Option<f64> {
 }
 
 /// How much less a service time counts than an independent one, by the seconds of the run.
-fn dependence(all: &Distribution, share: f64, spans: &[(&Point, f64)]) -> f64 {
+fn dependence(all: &Rc<Ranks>, share: f64, spans: &[(&Point, f64)]) -> f64 {
     let values: Vec<f64> = spans
         .iter()
         .filter_map(|(point, _)| of_second(point, share))
         .collect();
     let alone = Evidence::Quantile {
-        of: Box::new(all.clone()),
+        of: Rc::clone(all),
         share,
         inflation: 1.0,
     };
@@ -292,12 +293,13 @@ fn dependence(all: &Distribution, share: f64, spans: &[(&Point, f64)]) -> f64 {
 }
 
 /// The service times of all requests, or of all runs when there are none.
-fn everything(results: &Results) -> Option<(Distribution, Kind)> {
+fn everything(results: &Results) -> Option<(Rc<Ranks>, Kind)> {
     let recorder = results.recorder().ok()?;
     [Kind::Request, Kind::Scenario]
         .into_iter()
         .map(|kind| (recorder.distribution(kind, |_| true), kind))
         .find(|(all, _)| all.count() > 0)
+        .map(|(all, kind)| (Ranks::new(all), kind))
 }
 
 fn service_times(results: &Results, spans: &[(&Point, f64)]) -> Vec<Known> {
@@ -315,7 +317,7 @@ fn service_times(results: &Results, spans: &[(&Point, f64)]) -> Vec<Known> {
     let known = PERCENTILES.into_iter().map(|(id, share)| {
         let evidence = Evidence::Quantile {
             inflation: dependence(&all, share, spans),
-            of: Box::new(all.clone()),
+            of: Rc::clone(&all),
             share,
         };
         Known::new(id, format!("{id} {what}"), Unit::Seconds, evidence)
@@ -339,10 +341,10 @@ fn by_name(results: &Results, spans: &[(&Point, f64)]) -> Vec<Known> {
     rows.sort_by_key(|row| std::cmp::Reverse(row.count));
     let mut known = Vec::new();
     for row in rows.into_iter().take(MOST_NAMES) {
-        let one = recorder.distribution(kind, |name| name == row.name);
+        let one = Ranks::new(recorder.distribution(kind, |name| name == row.name));
         for ((id, share), inflation) in PERCENTILES.into_iter().zip(inflations) {
             let evidence = Evidence::Quantile {
-                of: Box::new(one.clone()),
+                of: Rc::clone(&one),
                 share,
                 inflation,
             };

@@ -1,7 +1,7 @@
 //! Runs against each other: two releases, two instance types, two backends.
 //!
 //! Owns the comparison: what is compared, how sure it is, and what each change means. The first run is the baseline.
-//! Documents of runs come in, data and texts go out. Called by `python`; the statistics are explained in docs/reports.md.
+//! Documents of runs come in, data and texts go out. Called by `python`; the statistics are explained in docs/comparing.md.
 //!
 //! | file | owns |
 //! |---|---|
