@@ -18,23 +18,37 @@ export PYO3_PYTHON := $(INTERPRETER)
 # The stable-ABI wheel is tested on each of these that the machine has.
 OTHER_PYTHONS ?= 3.10 3.12 3.13
 VENVS := .venv
+NODE := $(CACHE)/node
 BIN := $(VENVS)/main/bin
 WHEELS := $(CARGO_TARGET_DIR)/wheels
-PYTEST := -m pytest -p no:cacheprovider
 PYTEST_ARGS ?=
+# The Python tests wait more than they compute.
+SUITES_AT_ONCE ?= 2
 # Random inputs per property; the tests take 256.
 FUZZ_CASES ?= 100000
+
+# What `make lab` runs: one kind of server (all without), how often (0: as the page wants it), several at a time.
+KIND ?=
+RUNS ?= 0
+JOBS ?= 5
 
 # Seeds per simulated service; the tests take 20.
 SIZING_SEEDS ?= 200
 
-.PHONY: help system dev fmt lint lint-rust lint-python test test-rust test-python test-abi3 bench fuzz simulations demo wheel clean
+.PHONY: help system dev fmt lint lint-rust lint-python test test-rust test-python test-report bench lab kinto fuzz simulations demo wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | expand -t 14
 
 system:
-	@tools/system.sh build-essential python3-dev python3-venv nginx wrk
+	@tools/system.sh build-essential python3-dev python3-venv nginx wrk chromium nodejs npm
+
+# What drives the browser, and what audits the page for people who cannot see it; outside the clone.
+$(NODE)/.ready: tests/report/package.json
+	@mkdir -p $(NODE)
+	cp tests/report/package.json $(NODE)
+	npm install --prefix $(NODE) --no-audit --no-fund --ignore-scripts --loglevel=error
+	touch $@
 
 # One venv per use, filled again only when the list of tools changed.
 $(VENVS)/%/.ready: tests/requirements.txt tools/requirements.txt
@@ -69,33 +83,35 @@ test: system  ## everything that CI checks
 	$(MAKE) --no-print-directory lint
 	echo "== Rust tests"
 	$(MAKE) --no-print-directory test-rust
-	echo "== stable-ABI wheel on the other interpreters"
-	$(MAKE) --no-print-directory test-abi3
 	echo "== Python tests"
 	$(MAKE) --no-print-directory test-python
+	echo "== the report's page in a browser"
+	$(MAKE) --no-print-directory test-report
 
 test-rust:
 	@cargo test -q --no-default-features
 	cargo test -q
 
+# The wheel for one version of Python on that version, the stable-ABI wheel on the others.
 test-python: $(VENVS)/main/.ready
-	@rm -rf $(WHEELS)/main
+	@others="$$(for version in $(OTHER_PYTHONS); do [ -n "$$(tools/pythons.sh $$version)" ] && echo $$version || true; done)"
+	rm -rf $(WHEELS)/main $(WHEELS)/abi3
 	$(BIN)/maturin build -q --profile ci -i $(INTERPRETER) --out $(WHEELS)/main
 	$(BIN)/pip install -q --force-reinstall --no-deps $(WHEELS)/main/*.whl
 	$(BIN)/stubtest molotov._core
-	$(BIN)/python $(PYTEST) $(PYTEST_ARGS)
+	if [ -n "$$others" ]; then
+	  $(BIN)/maturin build -q --profile ci --features abi3 -i $(INTERPRETER) --out $(WHEELS)/abi3
+	  for version in $$others; do
+	    $(MAKE) --no-print-directory $(VENVS)/$$version/.ready
+	    $(VENVS)/$$version/bin/pip install -q --force-reinstall --no-deps $(WHEELS)/abi3/*.whl
+	  done
+	fi
+	for version in main $$others; do echo $(VENVS)/$$version/bin/python; done |
+	  xargs -P $(SUITES_AT_ONCE) -I '{}' tools/suite.sh '{}' $(PYTEST_ARGS)
 
-test-abi3: $(VENVS)/main/.ready
-	@others="$$(for version in $(OTHER_PYTHONS); do [ -n "$$(tools/pythons.sh $$version)" ] && echo $$version || true; done)"
-	[ -n "$$others" ] || { echo "no other interpreter on this machine"; exit 0; }
-	rm -rf $(WHEELS)/abi3
-	$(BIN)/maturin build -q --profile ci --features abi3 -i $(INTERPRETER) --out $(WHEELS)/abi3
-	for version in $$others; do
-	  $(MAKE) --no-print-directory $(VENVS)/$$version/.ready
-	  echo "-- CPython $$version"
-	  $(VENVS)/$$version/bin/pip install -q --force-reinstall --no-deps $(WHEELS)/abi3/*.whl
-	  $(VENVS)/$$version/bin/python $(PYTEST) $(PYTEST_ARGS)
-	done
+# With the extension that test-python installed.
+test-report: $(VENVS)/main/.ready $(NODE)/.ready
+	@$(BIN)/python -m pytest -p no:cacheprovider tests/report --node-modules $(NODE) $(PYTEST_ARGS)
 
 wheel: $(VENVS)/main/.ready  ## the wheel to give away: optimised, for this interpreter
 	@$(BIN)/maturin build --release -i $(INTERPRETER) --out dist
@@ -105,6 +121,13 @@ demo: system  ## start a real Kinto and find how many workers it carries
 
 bench: system wheel  ## compare with Molotov, aiohttp and wrk against one nginx
 	@$(INTERPRETER) tests/bench/run.py
+
+lab: dev  ## size servers of known capacity (KIND=slots RUNS=10 for one kind), and write the page when it is all
+	@$(BIN)/python tests/lab/run.py --runs $(RUNS) --jobs $(JOBS) $(if $(KIND),--kind "$(KIND)")
+
+kinto: system dev  ## size Kinto in memory, on PostgreSQL and behind nginx, and put the table into the README
+	@tools/system.sh postgresql
+	$(BIN)/python tools/kinto.py --write
 
 fuzz:  ## throw many more random inputs than the tests do at the parsers, histograms and rules
 	@PROPTEST_CASES=$(FUZZ_CASES) cargo test --release --no-default-features --lib

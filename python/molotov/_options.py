@@ -14,6 +14,7 @@ from molotov.exceptions import OptionError
 __all__ = [
     "DEFAULT_DURATION",
     "DEFAULT_SCENARIO",
+    "RESULT_FILES",
     "RESULT_OPTIONS",
     "command_line",
     "make_parser",
@@ -24,8 +25,10 @@ __all__ = [
 
 DEFAULT_SCENARIO = "loadtest.py"
 DEFAULT_DURATION = 86400
+#: The options that name a file for results.
+RESULT_FILES = ("json", "csv", "html", "junit", "markdown", "png", "svg")
 #: The options that ask for collecting results.
-RESULT_OPTIONS = ("json", "csv", "html", "junit", "markdown", "png", "svg", "threshold", "monitor")
+RESULT_OPTIONS = (*RESULT_FILES, "threshold", "monitor")
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _SECONDS = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)\s*")
 

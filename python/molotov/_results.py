@@ -31,6 +31,7 @@ OUTPUTS = ("csv", "html", "junit", "markdown", "png", "svg", "json")
 STDOUT = "-"
 _GENERATOR_SATURATED = 98
 _THRESHOLD_FAILED = 99
+_INTERRUPTED = 105
 _CANNOT_WRITE = 1
 _EVERY_SECONDS = 1.0
 
@@ -170,11 +171,15 @@ class RunResults:
         }
 
     def exit_code(self) -> tuple[int, str]:
-        """Return the exit code that a saturated generator or the thresholds ask for, and why."""
+        """Return the exit code that a saturated generator, the thresholds or a signal ask for, and why."""
         if self._capacity_line() is not None and self._results.limit == "generator":
             return _GENERATOR_SATURATED, "the generator was saturated: the capacity is a lower bound"
         failed = self._results.failed_thresholds()
         if not failed:
+            # What holds for a part of the run must not open a gate. Runs without a threshold end with 0, as
+            # the original's do.
+            if self._runner.interrupted and _thresholds(self._args):
+                return _INTERRUPTED, "the run was interrupted: its thresholds held up to then"
             return 0, "the run ended"
         plural = "threshold" if len(failed) == 1 else "thresholds"
         return _THRESHOLD_FAILED, f"{len(failed)} {plural} failed: {', '.join(failed)}"
@@ -234,6 +239,8 @@ class RunResults:
             }
             headlines = [line for line in headlines if line not in said]
         lines = [*headlines, *self._results.threshold_lines()]
+        if option(self._args, "monitor"):
+            lines += ["", *self._results.resource_lines()]
         files = [path for path in self._files.values() if path != STDOUT]
         if files:
             lines.append(f"Results written to {', '.join(files)}")

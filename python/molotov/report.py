@@ -68,8 +68,8 @@ def _compare_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="molotov-report compare",
         description="Compare runs with the first of them: two releases, two instance types, two backends.",
-        epilog="A metric has improved or regressed when its change is more than chance and more than the margin, is "
-        "unchanged when its whole interval lies within the margin, and is unclear otherwise.",
+        epilog="A metric has improved or regressed when its change is more than chance and more than the margin, "
+        "is unchanged when its whole interval lies within the margin, and is unclear otherwise.",
     )
     parser.add_argument(
         "files", nargs="+", metavar="RESULT.json", help="two or more; the first is the baseline"
@@ -87,7 +87,7 @@ def _compare_parser() -> argparse.ArgumentParser:
         choices=_VERDICTS,
         default=None,
         metavar="VERDICT",
-        help=f"exit with {_REGRESSED} when any metric has {', '.join(_VERDICTS[:-1])} or {_VERDICTS[-1]}; repeatable",
+        help=f"exit with {_REGRESSED} when any metric is {', '.join(_VERDICTS)}; repeatable",
     )
     _add_outputs(
         parser, {"html": "a page with charts", "json": "all numbers", "markdown": "for a pull request"}
@@ -98,7 +98,7 @@ def _compare_parser() -> argparse.ArgumentParser:
 def _glances_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="molotov-report glances",
-        description="Show what Glances exported (`glances --export csv --export-csv-file FILE`), without a run.",
+        description="Show what Glances exported (`glances --export csv --export-csv-file FILE`).",
     )
     parser.add_argument("file", metavar="FILE.csv", help="also of Glances 2")
     parser.add_argument(
@@ -208,8 +208,8 @@ def _glances(argv: list[str]) -> int:
 def main() -> int:
     """Run the command.
 
-    Returns 0, 1 when a file cannot be read or written, or 99 when ``--fail-on`` found something. Exits with 2 when
-    misused.
+    Returns 0, 1 when a file cannot be read or written, or 99 when ``--fail-on`` found something. Exits
+    with 2 when misused.
     """
     argv = sys.argv[1:]
     commands = {"compare": _compare, "glances": _glances}

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Any
 
 from molotov import _core, util
+from molotov._limits import make_room_for
 from molotov._options import RESULT_OPTIONS, option
 from molotov._process import Process
 from molotov._signals import Signals
@@ -43,6 +44,7 @@ class Runner:
         self.longest_stall = 0.0
         self.native = True
         self.casualties: list[str] = []
+        self.interrupted = False
         self._results = Counters(
             "WORKER",
             "REACHED",
@@ -95,6 +97,9 @@ class Runner:
 
         Raises what ``global_setup`` raises, and SystemExit for a scenario that called ``sys.exit``.
         """
+        warning = make_room_for(option(self.args, "workers"))
+        if warning is not None:
+            print(warning, file=sys.stderr)
         self._global_setup()
         self.args.original_pid = os.getpid()
         began = monotonic()
@@ -160,6 +165,7 @@ class Runner:
             self._run_last(parent.stop())
         finally:
             signals.remove()
+            self.interrupted = signals.received
             self.native = process.native
             self.longest_stall = process.longest_stall
             # Runs that were cut too hard to count themselves.
@@ -188,6 +194,7 @@ class Runner:
         finally:
             fleet.abandon()
             signals.remove()
+            self.interrupted = signals.received
             util.stop()
             self.native = fleet.native
             self.longest_stall = fleet.longest_stall

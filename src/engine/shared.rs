@@ -60,6 +60,8 @@ pub struct Slot {
     pub requests: AtomicU64,
     /// Requests sent again on a fresh connection because a kept one had been closed.
     pub resent: AtomicU64,
+    /// Microseconds between head and last byte of responses whose body came later than the head, all together.
+    pub transfer_micros: AtomicU64,
     /// HTTP responses by class: index 1 to 5 is 1xx to 5xx, 0 is any other status.
     pub status_classes: [AtomicU64; 6],
     /// `setup` fixtures that failed.
@@ -69,7 +71,7 @@ pub struct Slot {
 }
 
 /// The plain counters by name, for reading, summing and adding.
-pub const COUNTERS: [&str; 9] = [
+pub const COUNTERS: [&str; 10] = [
     "started",
     "succeeded",
     "failed",
@@ -77,6 +79,7 @@ pub const COUNTERS: [&str; 9] = [
     "workers_started",
     "requests",
     "resent",
+    "transfer_micros",
     "setup_failed",
     "session_setup_failed",
 ];
@@ -95,6 +98,7 @@ impl Slot {
             "workers_started" => &self.workers_started,
             "requests" => &self.requests,
             "resent" => &self.resent,
+            "transfer_micros" => &self.transfer_micros,
             "setup_failed" => &self.setup_failed,
             "session_setup_failed" => &self.session_setup_failed,
             _ => {

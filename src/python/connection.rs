@@ -111,6 +111,8 @@ struct Flight {
     held: Option<Vec<u8>>,
     interim: u8,
     receiving: Option<Receiving>,
+    /// When the head was there, if the body was not.
+    head_at: Option<Instant>,
     status: u16,
     received_bytes: u64,
     keep_alive: bool,
@@ -163,6 +165,8 @@ enum Turn {
 /// An exchange that has ended well.
 struct Complete {
     ended: Instant,
+    /// From the head to the last byte, if they came apart.
+    transfer: Option<Duration>,
     reusable: bool,
     sent: Sent,
     status: u16,
@@ -246,6 +250,7 @@ impl Connection {
             held: job.held_body(),
             interim: 0,
             receiving: None,
+            head_at: None,
             status: 0,
             received_bytes: 0,
             keep_alive: true,
@@ -443,6 +448,9 @@ impl Connection {
             Some(complete.status),
             complete.received_bytes,
         );
+        if let Some(transfer) = complete.transfer {
+            self.engine.record_transfer(py, transfer);
+        }
         if complete.reusable {
             self.pool.put_back(py, self);
         } else {
@@ -771,6 +779,9 @@ impl State {
         self.incoming = Vec::new();
         Some(Complete {
             ended: now,
+            transfer: flight
+                .head_at
+                .map(|head_at| now.saturating_duration_since(head_at)),
             // Bytes behind a response belong to no request: such a connection is not trusted again.
             reusable: flight.keep_alive
                 && !flight.uploading
@@ -926,6 +937,7 @@ impl State {
                 let body = Body::new(carrier, decoded, high_water);
                 receiving.body = Arc::downgrade(&body);
                 if let Some(flight) = &mut self.flight {
+                    flight.head_at = Some(Instant::now());
                     flight.receiving = Some(receiving);
                 }
                 (Content::Streaming(body), None)

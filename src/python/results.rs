@@ -118,6 +118,7 @@ fn totals(state: &Bound<'_, RunState>) -> Totals {
     counts.started = sum("started");
     Totals {
         workers: state.workers() - state.parked(),
+        transfer_micros: sum("transfer_micros"),
         counts,
     }
 }
@@ -364,6 +365,11 @@ impl Results {
             .ok()?
             .as_str()
             .map(str::to_owned)
+    }
+
+    /// A table of what the generator and the targets used, a line each; empty when nothing was sampled.
+    fn resource_lines(&self) -> Vec<String> {
+        self.lock().collector.results().resource_lines()
     }
 
     /// One line for each threshold, with a tick or a cross.

@@ -7,10 +7,13 @@ use super::model::{Across, Axis, Block, Chart, Line, Look, Section};
 use super::number::{Number, duration, percent, rate};
 use super::table::{Cell, Table};
 use crate::results::Results;
-use crate::sizing::search::{Findings, Interval, Trial, Unit};
+use crate::sizing::search::{Findings, Interval, Trial, Unit, Usl};
 
 /// Points of the fitted curve.
 const CURVE_POINTS: u32 = 80;
+
+/// Of the differences between levels, from which on a fit is shown.
+const ENOUGH_EXPLAINED: f64 = 0.5;
 
 pub(super) fn section(results: &Results) -> Section {
     let mut section = Section::new("levels", "Under each load");
@@ -133,9 +136,16 @@ fn throughput(found: &Findings, has_requests: bool) -> Chart {
     }
 }
 
+/// The fitted law, if it says something: one that leaves most unexplained would only mislead.
+fn believable(found: &Findings) -> Option<Usl> {
+    found
+        .usl
+        .filter(|usl| usl.explained_ratio >= ENOUGH_EXPLAINED && usl.contention <= 1.0)
+}
+
 /// The fitted law, in the unit of the chart: it is fitted to runs.
 fn curve(found: &Findings, has_requests: bool, unit: &str) -> Option<Line> {
-    let usl = found.usl?;
+    let usl = believable(found)?;
     let per_run = if has_requests {
         let sums = found
             .trials
@@ -179,7 +189,12 @@ fn service_time(found: &Findings) -> Chart {
         .iter()
         .filter(|trial| trial.service_times.is_some())
         .collect();
-    trials.sort_by(|one, other| one.level.total_cmp(&other.level));
+    // Of several at a level the longest: it knows most.
+    trials.sort_by(|one, other| {
+        let longest = || other.measured_seconds.total_cmp(&one.measured_seconds);
+        one.level.total_cmp(&other.level).then_with(longest)
+    });
+    trials.dedup_by(|one, kept| one.level.total_cmp(&kept.level).is_eq());
     let line = |name: &str, of: fn(&crate::sizing::search::ServiceTimes) -> f64| Line {
         name: name.to_owned(),
         unit: "ms".to_owned(),
@@ -215,7 +230,7 @@ fn service_time(found: &Findings) -> Chart {
 
 /// What the fit says, in words.
 fn explained(found: &Findings) -> Option<String> {
-    let usl = found.usl?;
+    let usl = believable(found)?;
     let peak = usl
         .peak_workers
         .filter(|peak| peak.is_finite())

@@ -20,12 +20,12 @@ pub(super) fn section(results: &Results, timeline: &mut Timeline) -> Section {
     let mut section = Section::new("load", "What happened");
     let gauges = opening::gauges(results);
     if !gauges.is_empty() {
-        let level = opening::level(results);
-        let at = level.map_or(0.0, |level| level.active);
-        let what = format!(
-            "Used of what there is, while {} workers were at work",
-            super::number::rate(at.round())
-        );
+        let what = match opening::level(results).map(|level| level.active.round()) {
+            Some(active) if active >= 2.0 => {
+                format!("Used of what there is, while {active:.0} workers were at work")
+            }
+            _ => "Used of what there is, while one worker was at work".to_owned(),
+        };
         section.blocks.push(Block::Gauges(what, gauges));
     }
     let series = Charts::new(results, timeline);

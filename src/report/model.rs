@@ -119,6 +119,8 @@ pub enum Look {
     Steps,
     /// A thin bar from zero for each value.
     Bars,
+    /// A line for what gives out first: in the colour that stands for it.
+    Culprit,
     /// A limit: grey and dashed.
     Limit,
     /// Measured points with their intervals.

@@ -154,7 +154,7 @@ pub(super) fn percent(ratio: f64) -> String {
     } else if percent < 0.095 {
         format!("{percent:.2} %")
     } else if percent < 9.95 {
-        format!("{percent:.1} %")
+        format!("{percent:.1} %").replace(".0 ", " ")
     } else {
         format!("{percent:.0} %")
     }
@@ -209,8 +209,8 @@ mod tests {
         assert_eq!(times, ["0.85 ms", "6.3 ms", "63 ms", "1.20 s", "12.0 s"]);
         let spans = [4.0, 42.0, 303.0, 300.0, 28_920.0].map(duration);
         assert_eq!(spans, ["4.0 s", "42 s", "5 min 3 s", "5 min", "8 h 2 min"]);
-        let shares = [0.0, 0.0002, 0.047, 0.97].map(percent);
-        assert_eq!(shares, ["0 %", "0.02 %", "4.7 %", "97 %"]);
+        let shares = [0.0, 0.0002, 0.047, 0.05, 0.97].map(percent);
+        assert_eq!(shares, ["0 %", "0.02 %", "4.7 %", "5 %", "97 %"]);
         let sizes = [512.0, 1536.0, 671_088_640.0, 2e15].map(bytes);
         assert_eq!(sizes, ["512 B", "1.5 KiB", "640 MiB", "1819.0 TiB"]);
     }

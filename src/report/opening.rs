@@ -375,7 +375,7 @@ fn failure_card(results: &Results) -> Card {
     }
     if let Some(ratio) = ratio {
         details.push(format!(
-            "{} of {} runs overall",
+            "overall {} of {} runs",
             percent(ratio),
             count(counts.started)
         ));

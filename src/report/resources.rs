@@ -317,7 +317,9 @@ pub(super) fn utilisation(results: &Results, timeline: &mut Timeline) -> Chart {
         let name = |what: &str| format!("{what} of {}", super::table::cut(&series.source, 60));
         let mut add = |line: Option<Line>, strong: bool, hidden: bool| {
             if let Some(line) = line.filter(|line| !line.is_empty()) {
+                let look = if strong { Look::Culprit } else { Look::Line };
                 lines.push(Line {
+                    look,
                     strong,
                     hidden,
                     ..line

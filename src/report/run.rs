@@ -18,8 +18,8 @@ impl Run {
         }
         let mut timeline = timeline(results);
         let mut sections = vec![
-            failures::thresholds(results),
             load::section(results, &mut timeline),
+            failures::thresholds(results),
             levels::section(results),
         ];
         let (generators, targets): (Vec<_>, Vec<_>) = results

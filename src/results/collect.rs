@@ -17,6 +17,8 @@ use crate::verdict::{Known, judge};
 pub struct Totals {
     /// Workers running now.
     pub workers: i64,
+    /// Time between head and last byte of all responses.
+    pub transfer_micros: u64,
     /// Counts since the start; `bytes` and `unfinished` are filled in here.
     pub counts: Counts,
 }
@@ -29,6 +31,7 @@ pub struct Collector {
     last: Counts,
     seen: Distribution,
     bytes: u64,
+    transfer_micros: u64,
 }
 
 impl Collector {
@@ -40,6 +43,7 @@ impl Collector {
             last: Counts::default(),
             seen: Distribution::default(),
             bytes: 0,
+            transfer_micros: 0,
         }
     }
 
@@ -83,6 +87,8 @@ impl Collector {
         let ended = counts.succeeded + counts.failed + counts.interrupted;
         counts.unfinished = counts.started.saturating_sub(ended);
         let last = &self.last;
+        let requests = counts.requests.saturating_sub(last.requests);
+        let transfer = totals.transfer_micros.saturating_sub(self.transfer_micros);
         let point = Point {
             time_seconds: now,
             workers: totals.workers,
@@ -90,17 +96,19 @@ impl Collector {
             succeeded: counts.succeeded.saturating_sub(last.succeeded),
             failed: counts.failed.saturating_sub(last.failed),
             interrupted: counts.interrupted.saturating_sub(last.interrupted),
-            requests: counts.requests.saturating_sub(last.requests),
+            requests,
             bytes: bytes.saturating_sub(self.bytes),
             p50_seconds: quantile(0.5),
             p95_seconds: quantile(0.95),
             p99_seconds: quantile(0.99),
+            transfer_seconds: (requests > 0).then(|| transfer as f64 / 1e6 / requests as f64),
             event_loop_lag_seconds: lag_seconds,
         };
         let map = &mut self.results.service_time_map;
         map.get_or_insert_default().add(now, &fresh);
         self.seen = all;
         self.bytes = bytes;
+        self.transfer_micros = totals.transfer_micros;
         self.last = counts.clone();
         self.results.counts = counts;
         self.results.meta.elapsed_seconds = now;
@@ -187,6 +195,7 @@ mod tests {
     fn totals(started: u64, failed: u64, requests: u64) -> Totals {
         Totals {
             workers: 2,
+            transfer_micros: requests * 2_000,
             counts: Counts {
                 started,
                 succeeded: started.saturating_sub(failed + 1),
@@ -225,6 +234,8 @@ mod tests {
         let p50 = results.series.0[2].p50_seconds.unwrap();
         assert!((p50 - 0.03).abs() < 0.001, "{p50}");
         assert_eq!(results.series.0[5].p50_seconds, None);
+        assert_eq!(results.series.0[2].transfer_seconds, Some(0.002));
+        assert_eq!(results.series.0[5].transfer_seconds, None);
         assert!(results.complete && results.verdict.is_some());
     }
 

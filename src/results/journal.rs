@@ -321,7 +321,11 @@ mod tests {
                 requests: second * 5,
                 ..Counts::default()
             };
-            let totals = Totals { workers: 4, counts };
+            let totals = Totals {
+                workers: 4,
+                transfer_micros: 0,
+                counts,
+            };
             let point = collector.second(second as f64, totals, &Recorder::new(), None);
             let mut cpu = Sample::default();
             cpu.set(Metric::CpuCoresUsed, 1.5);

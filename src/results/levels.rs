@@ -21,12 +21,12 @@ const SHORTEST_SECONDS: f64 = 2.0;
 /// The level to judge, and the others.
 pub(super) fn of(results: &Results) -> (Option<Level>, Vec<Level>) {
     match &results.sizing {
-        Some(sizing) if sizing.search.is_some() => of_search(sizing),
+        Some(sizing) if sizing.search.is_some() => of_search(sizing, &results.series.0),
         _ => of_series(&results.series.0),
     }
 }
 
-fn of_search(sizing: &Sizing) -> (Option<Level>, Vec<Level>) {
+fn of_search(sizing: &Sizing, points: &[Point]) -> (Option<Level>, Vec<Level>) {
     let Some(findings) = &sizing.search else {
         return (None, Vec::new());
     };
@@ -46,7 +46,7 @@ fn of_search(sizing: &Sizing) -> (Option<Level>, Vec<Level>) {
     let mut level = None;
     let mut others = Vec::new();
     for (place, trial) in findings.trials.iter().enumerate() {
-        let held = of_trial(trial, sizing.search_began_seconds);
+        let held = of_trial(trial, sizing.search_began_seconds, points);
         if Some(place) == judged {
             level = Some(held);
         } else {
@@ -56,16 +56,20 @@ fn of_search(sizing: &Sizing) -> (Option<Level>, Vec<Level>) {
     (level, others)
 }
 
-fn of_trial(trial: &Trial, began_seconds: f64) -> Level {
+fn of_trial(trial: &Trial, began_seconds: f64, points: &[Point]) -> Level {
     let from_seconds = began_seconds + trial.began_seconds + trial.warm_up_seconds;
     let requests = trial.requests_per_second.mean;
     let started_ratio = trial.flaws.iter().find_map(|flaw| match flaw {
         Flaw::NotReached { level } if trial.level > 0.0 => Some(level / trial.level),
         _ => None,
     });
+    let to_seconds = from_seconds + trial.measured_seconds;
+    let held = points.partition_point(|point| point.time_seconds <= from_seconds)
+        ..points.partition_point(|point| point.time_seconds <= to_seconds);
+    let held = points.get(held).unwrap_or_default();
     Level {
         from_seconds,
-        to_seconds: from_seconds + trial.measured_seconds,
+        to_seconds,
         active: trial.active,
         per_second: if requests > 0.0 {
             requests
@@ -73,7 +77,18 @@ fn of_trial(trial: &Trial, began_seconds: f64) -> Level {
             trial.runs_per_second.mean
         },
         started_ratio,
+        failed_ratio: trial.failures.ratio,
+        transfer_seconds: transfer_seconds(held),
+        bytes_per_second: held.iter().map(|point| point.bytes).sum::<u64>() as f64
+            / held.len().max(1) as f64,
     }
+}
+
+/// Time between head and last byte of an answer, in the mean over all answers.
+fn transfer_seconds(points: &[Point]) -> Option<f64> {
+    let requests: u64 = points.iter().map(|point| point.requests).sum();
+    let all = |point: &Point| point.transfer_seconds.unwrap_or(0.0) * point.requests as f64;
+    (requests > 0).then(|| points.iter().map(all).sum::<f64>() / requests as f64)
 }
 
 fn of_series(points: &[Point]) -> (Option<Level>, Vec<Level>) {
@@ -123,6 +138,11 @@ fn of_series(points: &[Point]) -> (Option<Level>, Vec<Level>) {
                 }
             })
             .sum();
+        let (failed, ended) = held.iter().fold((0, 0), |(failed, ended), point| {
+            let all = point.succeeded + point.failed;
+            (failed + point.failed, ended + all)
+        });
+        let bytes: u64 = held.iter().map(|point| point.bytes).sum();
         let active = held.iter().map(|point| point.workers as f64).sum::<f64>() / held.len() as f64;
         levels.push((
             at,
@@ -132,6 +152,9 @@ fn of_series(points: &[Point]) -> (Option<Level>, Vec<Level>) {
                 active,
                 per_second: done as f64 / seconds,
                 started_ratio: None,
+                failed_ratio: failed as f64 / ended.max(1) as f64,
+                transfer_seconds: transfer_seconds(held),
+                bytes_per_second: bytes as f64 / seconds,
             },
         ));
     }

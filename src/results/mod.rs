@@ -16,6 +16,7 @@
 //! | `monitored` | documents of what was monitored without a run |
 //! | `mask` | secrets in command lines and texts |
 //! | `csv`, `junit`, `markdown`, `summary` | the other formats |
+//! | `resources` | the table of what was used |
 
 mod collect;
 mod csv;
@@ -26,6 +27,7 @@ mod levels;
 mod markdown;
 mod mask;
 mod monitored;
+mod resources;
 #[cfg(test)]
 pub(crate) mod sample;
 mod series;

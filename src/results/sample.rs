@@ -50,6 +50,7 @@ pub(crate) fn results() -> Results {
     let mut collector = Collector::new(meta, thresholds.into());
     let totals = |second: u64| Totals {
         workers: if second < 10 { 4 } else { 0 },
+        transfer_micros: second * 20 * 5_000,
         counts: Counts {
             started: second * 10,
             succeeded: second * 9,

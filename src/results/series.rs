@@ -30,6 +30,8 @@ pub struct Point {
     pub p95_seconds: Option<f64>,
     /// Their 99th percentile.
     pub p99_seconds: Option<f64>,
+    /// Time between head and last byte of a response, in the mean; `None` without responses.
+    pub transfer_seconds: Option<f64>,
     /// How late the event loop was at worst.
     pub event_loop_lag_seconds: Option<f64>,
 }
@@ -90,6 +92,7 @@ columns! {
     p50_seconds: Option<f64>,
     p95_seconds: Option<f64>,
     p99_seconds: Option<f64>,
+    transfer_seconds: Option<f64>,
     event_loop_lag_seconds: Option<f64>,
 }
 

@@ -82,7 +82,7 @@ def metric(comparison, identity):
 
 
 def test_a_worse_run_has_regressed_and_the_same_has_not(runs):
-    baseline, same, worse = runs
+    baseline, _, worse = runs
     done = tool("report", "compare", *runs)
     assert done.returncode == 0 and not done.stderr, done.stderr
     lines = done.stdout.splitlines()
@@ -90,7 +90,7 @@ def test_a_worse_run_has_regressed_and_the_same_has_not(runs):
     assert against[0].startswith("B against A: 0 regressed, 0 improved,")
     assert against[1].startswith("C against A: ") and not against[1].startswith("C against A: 0 regressed")
     (throughput,) = [line for line in lines[lines.index(against[1]) :] if " throughput " in line]
-    assert "✗ regressed" in throughput and "req/s" in throughput and "−30." in throughput
+    assert "✗ regressed" in throughput and "req/s" in throughput and "\N{MINUS SIGN}30." in throughput
     turned = tool("report", "compare", worse, baseline).stdout
     assert "✓ improved" in turned and "regressed  " not in turned
 

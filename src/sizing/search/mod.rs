@@ -40,6 +40,7 @@ const SHORT: Plan = Plan {
     enough_per_second: f64::INFINITY,
     variation: 0.0,
     calm_seconds: 0.0,
+    unloaded_seconds: 0.0,
 };
 
 /// A level of the ramp that brings this much more throughput than all before it needs no closer look.
@@ -55,6 +56,7 @@ const MEDIUM: Plan = Plan {
     enough_per_second: f64::INFINITY,
     variation: 0.0,
     calm_seconds: 0.0,
+    unloaded_seconds: 0.0,
 };
 
 /// The answer.
@@ -67,6 +69,7 @@ const LONG: Plan = Plan {
     enough_per_second: f64::INFINITY,
     variation: 0.0,
     calm_seconds: 0.0,
+    unloaded_seconds: 0.0,
 };
 
 /// A first look at a level during the search.
@@ -442,13 +445,12 @@ impl Search {
         measured.iter().sum::<f64>() / measured.len().max(1) as f64
     }
 
-    /// How long a run lasted at most, in the mean of a sustainable trial (Little's law).
-    fn calm_seconds(&self) -> f64 {
+    /// How long a run lasted in the mean of each sustainable trial (Little's law).
+    fn run_seconds(&self) -> impl Iterator<Item = f64> {
         self.trials
             .iter()
             .filter(|trial| trial.sustainable() && trial.runs > 0)
             .map(|trial| trial.active * trial.measured_seconds / trial.runs as f64)
-            .fold(0.0, f64::max)
     }
 
     fn lowest(&self) -> f64 {
@@ -471,7 +473,8 @@ impl Search {
     fn hold(&mut self, level: f64, plan: Plan) {
         self.enter(plan.phase);
         let plan = Plan {
-            calm_seconds: self.calm_seconds(),
+            calm_seconds: self.run_seconds().fold(0.0, f64::max),
+            unloaded_seconds: self.run_seconds().reduce(f64::min).unwrap_or(0.0),
             ..plan
         };
         self.trial = Some(OpenTrial::new(level, plan, self.now));
