@@ -24,8 +24,12 @@ WHEELS := $(CARGO_TARGET_DIR)/wheels
 PYTEST_ARGS ?=
 # The Python tests wait more than they compute.
 SUITES_AT_ONCE ?= 2
-# Random inputs per property; the tests take 256.
+# Random inputs per property; the tests take 256. Seconds per coverage-guided target, and which of them.
 FUZZ_CASES ?= 100000
+FUZZ_SECONDS ?= 600
+FUZZ_TARGETS ?= response_head body exchange content cookies websocket
+# What fuzzing found so far, outside the clone; what is worth keeping is in tests/fuzz/corpus.
+FUZZ_CORPUS ?= $(CACHE)/fuzz
 
 # What `make lab` runs: one kind of server (all without), how often (0: as the page wants it), several at a time.
 KIND ?=
@@ -35,7 +39,7 @@ JOBS ?= 5
 # Seeds per simulated service; the tests take 20.
 SIZING_SEEDS ?= 200
 
-.PHONY: help system dev fmt lint lint-rust lint-python test test-rust test-python test-report bench lab kinto fuzz simulations demo wheel clean
+.PHONY: help system dev fmt lint lint-rust lint-python test test-rust test-python test-report bench lab kinto fuzz fuzz-properties fuzz-targets simulations demo wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -63,6 +67,7 @@ dev: $(VENVS)/main/.ready  ## build the extension into .venv/main, for working o
 
 fmt: $(VENVS)/main/.ready  ## format the Rust and the Python sources
 	@cargo fmt
+	rustfmt --edition 2024 tests/fuzz/targets/*.rs tests/fuzz/checks/lib.rs
 	$(BIN)/ruff check --fix-only -q .
 	$(BIN)/ruff format -q .
 
@@ -70,6 +75,7 @@ lint: lint-rust lint-python  ## formatting, clippy, ruff, mypy
 
 lint-rust:
 	@cargo fmt --check
+	rustfmt --check --edition 2024 tests/fuzz/targets/*.rs tests/fuzz/checks/lib.rs
 	cargo clippy -q --all-targets --no-default-features -- -D warnings
 	cargo clippy -q --all-targets -- -D warnings
 
@@ -129,8 +135,22 @@ kinto: system dev  ## size Kinto in memory, on PostgreSQL and behind nginx, and 
 	@tools/system.sh postgresql
 	$(BIN)/python tools/kinto.py --write
 
-fuzz:  ## throw many more random inputs than the tests do at the parsers, histograms and rules
+fuzz: fuzz-properties fuzz-targets  ## many more random inputs than the tests, then coverage-guided ones, FUZZ_SECONDS a target
+
+fuzz-properties:
 	@PROPTEST_CASES=$(FUZZ_CASES) cargo test --release --no-default-features --lib
+
+# cargo-fuzz needs a sanitizer and coverage, which stable Rust has but does not offer by itself.
+fuzz-targets: export RUSTC_BOOTSTRAP := 1
+fuzz-targets:
+	@command -v cargo-fuzz > /dev/null || cargo install -q --locked cargo-fuzz --version 0.13.2
+	for target in $(FUZZ_TARGETS); do
+	  echo "== $$target"
+	  mkdir -p $(FUZZ_CORPUS)/$$target
+	  cargo fuzz run --fuzz-dir tests/fuzz $$target $(FUZZ_CORPUS)/$$target tests/fuzz/corpus/$$target -- \
+	    -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 \
+	    -dict=tests/fuzz/dictionaries/$$target.dict
+	done
 
 simulations:  ## hold the search for the capacity against simulated services, 200 seeds each, and write the page
 	@SIZING_SEEDS=$(SIZING_SEEDS) cargo test --release --no-default-features --test main sizing -- --include-ignored

@@ -48,7 +48,8 @@ def results_for(args: Any, runner: Runner) -> RunResults | None:
     """
     wanted = any(option(args, name) for name in (*OUTPUTS, "threshold", "monitor"))
     # A search has to know whether it was the generator that could not give more.
-    if not wanted and not isinstance(runner.sizing, Search):
+    # And who sets a rate, whether it was kept.
+    if not wanted and not isinstance(runner.sizing, Search) and runner.schedule is None:
         return None
     return RunResults(args, runner)
 
@@ -72,6 +73,9 @@ class RunResults:
             self.monitor = _core.Monitor(list(sources))
         except ValueError as error:
             raise OptionError(str(error)) from None
+        if runner.schedule is not None:
+            most = max(option(args, "workers"), 1) * runner.processes
+            self._results.set_schedule(runner.schedule, most)
         self._began = monotonic()
         self._next = 0.0
         self._sizing_began: float | None = None

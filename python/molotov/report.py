@@ -68,8 +68,8 @@ def _compare_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="molotov-report compare",
         description="Compare runs with the first of them: two releases, two instance types, two backends.",
-        epilog="A metric has improved or regressed when its change is more than chance and more than the margin, "
-        "is unchanged when its whole interval lies within the margin, and is unclear otherwise.",
+        epilog="A metric has improved or regressed when its change is more than chance and more than the "
+        "margin, is unchanged when its whole interval lies within the margin, and is unclear otherwise.",
     )
     parser.add_argument(
         "files", nargs="+", metavar="RESULT.json", help="two or more; the first is the baseline"

@@ -6,7 +6,7 @@
 
 use super::document::{Results, Sizing};
 use super::series::Point;
-use crate::sizing::search::{Flaw, Trial};
+use crate::sizing::search::{Findings, Flaw, Limit, Trial};
 use crate::verdict::Level;
 
 /// The levels of a ramp, as shares of the most workers.
@@ -48,12 +48,27 @@ fn of_search(sizing: &Sizing, points: &[Point]) -> (Option<Level>, Vec<Level>) {
     for (place, trial) in findings.trials.iter().enumerate() {
         let held = of_trial(trial, sizing.search_began_seconds, points);
         if Some(place) == judged {
-            level = Some(held);
+            level = Some(Level {
+                started_ratio: held.started_ratio.or_else(|| not_reached(findings)),
+                ..held
+            });
         } else {
             others.push(held);
         }
     }
     (level, others)
+}
+
+/// The share of a rate above the capacity that the generator started, when that is what limits the capacity.
+fn not_reached(findings: &Findings) -> Option<f64> {
+    let capacity = findings.capacity.as_ref()?;
+    let above = findings
+        .trials
+        .iter()
+        .filter(|trial| capacity.limit == Limit::Generator && trial.level > capacity.level);
+    above
+        .filter_map(|trial| of_trial(trial, 0.0, &[]).started_ratio)
+        .reduce(f64::min)
 }
 
 fn of_trial(trial: &Trial, began_seconds: f64, points: &[Point]) -> Level {
@@ -92,13 +107,19 @@ fn transfer_seconds(points: &[Point]) -> Option<f64> {
 }
 
 fn of_series(points: &[Point]) -> (Option<Level>, Vec<Level>) {
-    let most = points.iter().map(|point| point.workers).max().unwrap_or(0);
-    if most <= 0 {
+    // Where a rate is set, that is the load; how many workers are busy with it is the service's doing.
+    let load = |point: &Point| {
+        point
+            .target_per_second
+            .unwrap_or(point.workers.max(0) as f64)
+    };
+    let most = points.iter().map(load).fold(0.0, f64::max);
+    if most <= 0.0 {
         return (None, Vec::new());
     }
     let has_requests = points.iter().any(|point| point.requests > 0);
     let step = |point: &Point| {
-        let share = point.workers as f64 / most as f64;
+        let share = load(point) / most;
         SHARES.iter().filter(|bound| share >= **bound).count()
     };
     let mut levels: Vec<(usize, Level)> = Vec::new();
@@ -151,7 +172,7 @@ fn of_series(points: &[Point]) -> (Option<Level>, Vec<Level>) {
                 to_seconds,
                 active,
                 per_second: done as f64 / seconds,
-                started_ratio: None,
+                started_ratio: started_ratio(held),
                 failed_ratio: failed as f64 / ended.max(1) as f64,
                 transfer_seconds: transfer_seconds(held),
                 bytes_per_second: bytes as f64 / seconds,
@@ -162,6 +183,14 @@ fn of_series(points: &[Point]) -> (Option<Level>, Vec<Level>) {
     let level = judged.map(|place| levels.remove(place).1);
     let others = levels.into_iter().map(|(_, level)| level).collect();
     (level, others)
+}
+
+/// The share of the starts asked for that were made, where a rate was set and it was not for want of workers.
+fn started_ratio(points: &[Point]) -> Option<f64> {
+    let sum = |of: fn(&Point) -> u64| points.iter().map(of).sum::<u64>();
+    let intended = sum(|point| point.intended);
+    let starved = sum(|point| point.not_started + point.late_without_worker);
+    (intended > 0 && starved == 0).then(|| sum(|point| point.started) as f64 / intended as f64)
 }
 
 #[cfg(test)]
@@ -200,6 +229,27 @@ mod tests {
                 .windows(2)
                 .all(|pair| pair[0].active < pair[1].active)
         );
+    }
+
+    #[test]
+    fn a_rate_is_a_level_of_its_own() {
+        let paced = |second: u64| Point {
+            time_seconds: second as f64,
+            workers: i64::try_from(second % 7).unwrap(),
+            target_per_second: Some(if second <= 10 { 20.0 } else { 100.0 }),
+            intended: 100,
+            started: 80,
+            ..Point::default()
+        };
+        let mut points: Vec<Point> = (1..=30).map(paced).collect();
+        let (level, others) = of_series(&points);
+        let level = level.unwrap();
+        assert_eq!((level.from_seconds, level.to_seconds), (10.0, 30.0));
+        assert_eq!(level.started_ratio, Some(0.8));
+        assert_eq!(others.len(), 1);
+        // That workers were busy is not the generator's fault.
+        points[20].late_without_worker = 1;
+        assert_eq!(of_series(&points).0.unwrap().started_ratio, None);
     }
 
     #[test]

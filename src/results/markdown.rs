@@ -59,7 +59,12 @@ impl Results {
         {
             levels_to(&mut out, search);
         }
-        self.service_times_to(&mut out);
+        times_to(&mut out, "service time in ms", &self.service_times);
+        times_to(
+            &mut out,
+            "response time in ms, from the intended start",
+            &self.response_times,
+        );
         self.resources_to(&mut out);
         self.errors_to(&mut out);
         let meta = &self.meta;
@@ -143,33 +148,6 @@ impl Results {
         );
         for line in &counts.lost_processes {
             let _ = writeln!(out, "> ⚠️ {}\n", escaped(line));
-        }
-    }
-
-    fn service_times_to(&self, out: &mut String) {
-        if self.service_times.is_empty() {
-            return;
-        }
-        let heading = "| service time in ms | count | failed | mean | p50 | p90 | p95 | p99 | max |\n\
-                       |---|--:|--:|--:|--:|--:|--:|--:|--:|\n";
-        out.push_str(heading);
-        for row in self.service_times.iter().take(MOST_ROWS) {
-            line(out, row);
-        }
-        out.push('\n');
-        let more = self.service_times.len().saturating_sub(MOST_ROWS);
-        if more > 0 {
-            let _ = writeln!(out, "<details><summary>{more} more</summary>\n\n{heading}");
-            // A table begins right after its heading.
-            out.truncate(out.trim_end().len());
-            out.push('\n');
-            for row in self.service_times.iter().skip(MOST_ROWS).take(MOST_FOLDED) {
-                line(out, row);
-            }
-            if more > MOST_FOLDED {
-                let _ = writeln!(out, "\n… and {} more", more - MOST_FOLDED);
-            }
-            out.push_str("\n</details>\n\n");
         }
     }
 
@@ -297,6 +275,33 @@ fn levels_to(out: &mut String, search: &Findings) {
         );
     }
     out.push_str("\n</details>\n\n");
+}
+
+/// A table of times, the first rows of it shown and the others folded away.
+fn times_to(out: &mut String, title: &str, rows: &[ServiceTime]) {
+    if rows.is_empty() {
+        return;
+    }
+    let heading = format!(
+        "| {title} | count | failed | mean | p50 | p90 | p95 | p99 | max |\n\
+         |---|--:|--:|--:|--:|--:|--:|--:|--:|\n"
+    );
+    out.push_str(&heading);
+    for row in rows.iter().take(MOST_ROWS) {
+        line(out, row);
+    }
+    out.push('\n');
+    let more = rows.len().saturating_sub(MOST_ROWS);
+    if more > 0 {
+        let _ = write!(out, "<details><summary>{more} more</summary>\n\n{heading}");
+        for row in rows.iter().skip(MOST_ROWS).take(MOST_FOLDED) {
+            line(out, row);
+        }
+        if more > MOST_FOLDED {
+            let _ = writeln!(out, "\n… and {} more", more - MOST_FOLDED);
+        }
+        out.push_str("\n</details>\n\n");
+    }
 }
 
 fn line(out: &mut String, row: &ServiceTime) {

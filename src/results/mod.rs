@@ -9,6 +9,7 @@
 //! | `document` | what the document holds |
 //! | `series` | the run second by second |
 //! | `service_time_map` | how many requests took how long, over the time of the run |
+//! | `starts` | what became of the starts that a rate asked for |
 //! | `collect` | filling the document while the run goes |
 //! | `levels` | which loads were held, for the verdict |
 //! | `journal` | writing as the run goes, and reading what a dead run left |
@@ -32,6 +33,7 @@ mod resources;
 pub(crate) mod sample;
 mod series;
 mod service_time_map;
+mod starts;
 mod summary;
 mod threshold;
 
@@ -44,4 +46,5 @@ pub use markdown::escaped_for_markdown;
 pub use mask::{masked, masked_command};
 pub use series::{Point, Series};
 pub use service_time_map::ServiceTimeMap;
+pub use starts::Starts;
 pub use threshold::{Outcome, Threshold, ThresholdError};

@@ -60,6 +60,7 @@ pub(crate) fn results() -> Results {
             workers_started: 4,
             ..Counts::default()
         },
+        ..Totals::default()
     };
     for second in 1..=9 {
         collector.second(second as f64, totals(second), &Recorder::new(), Some(0.002));

@@ -25,6 +25,9 @@ impl Results {
                 lines.push(ramp.sentence.clone());
             }
         }
+        if let Some(starts) = &self.starts {
+            lines.extend(starts.sentences());
+        }
         let Some(verdict) = &self.verdict else {
             return lines;
         };

@@ -9,6 +9,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("http", &[]),
     ("metrics", &[]),
     ("monitor", &[]),
+    ("schedule", &[]),
     ("engine", &["metrics"]),
     ("sizing", &["metrics"]),
     ("verdict", &["monitor"]),
@@ -20,7 +21,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "python",
         &[
-            "engine", "http", "metrics", "monitor", "report", "results", "sizing", "verdict",
+            "engine", "http", "metrics", "monitor", "report", "results", "schedule", "sizing",
+            "verdict",
         ],
     ),
     ("launcher", &["python"]),

@@ -49,7 +49,7 @@ const CLEAR_GROWTH: f64 = 1.25;
 
 /// A long trial with fewer runs than this after this share of its time is over: the rest would not make it precise.
 const MANY_RUNS: u64 = 1000;
-const ENOUGH_OF_LONG: f64 = 0.7;
+const ENOUGH_OF_LONG: f64 = 0.5;
 
 /// With fewer runs than this it goes on until that time is over.
 const FEWEST_RUNS: u64 = 5;
@@ -72,6 +72,10 @@ const STEADY_RATIO: f64 = 0.05;
 
 /// Share of the started runs by which an open model may fall behind.
 const BEHIND_RATIO: f64 = 0.015;
+
+/// Share of the runs that may have to wait for a worker, and the share that leaves no doubt.
+const STARVED_RATIO: f64 = 0.01;
+const FAR_STARVED_RATIO: f64 = 0.5;
 
 /// Share of the level by which it falls behind for certain.
 const FAR_BEHIND: f64 = 0.1;
@@ -117,6 +121,7 @@ pub(super) struct Counts {
     pub(super) failed: u64,
     pub(super) responses: u64,
     pub(super) active: f64,
+    pub(super) starved: u64,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -127,6 +132,7 @@ struct Bin {
     failed: u64,
     responses: u64,
     active: f64,
+    starved: u64,
 }
 
 /// Service times of some consecutive bins.
@@ -211,6 +217,7 @@ impl OpenTrial {
             failed: now.failed.saturating_sub(mark.failed),
             responses: now.responses.saturating_sub(mark.responses),
             active: now.active,
+            starved: now.starved.saturating_sub(mark.starved),
         });
         self.close_slice();
         // Merging histograms is the expensive part.
@@ -375,6 +382,7 @@ impl OpenTrial {
         };
         let behind = trial.flaws.iter().any(|flaw| match flaw {
             Flaw::FallsBehind { runs_per_second } => *runs_per_second > FAR_BEHIND * trial.level,
+            Flaw::WorkersBusy { late_ratio } => *late_ratio > FAR_STARVED_RATIO,
             _ => false,
         });
         nothing || failing || slow || behind
@@ -497,8 +505,13 @@ fn flaws(trial: &Trial, successes: &[f64], bins: &[Bin], standard: &Standard) ->
             let started = bins.iter().map(|bin| bin.started).sum::<u64>() as f64;
             let rate = started / trial.measured_seconds;
             // Independent arrivals scatter by the root of their number.
-            let scatter = 3.0 * started.sqrt() / trial.measured_seconds;
-            if rate < REACHED_RATIO * trial.level - scatter {
+            let scatter = 3.0 * (trial.level / trial.measured_seconds).sqrt();
+            let starved = bins.iter().map(|bin| bin.starved).sum::<u64>() as f64;
+            if starved > STARVED_RATIO * started {
+                flaws.push(Flaw::WorkersBusy {
+                    late_ratio: (starved / started).min(1.0),
+                });
+            } else if rate < REACHED_RATIO * trial.level - scatter {
                 flaws.push(Flaw::NotReached { level: rate });
             }
             let behind = (started - trial.runs as f64) / trial.measured_seconds;
