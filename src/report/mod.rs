@@ -9,13 +9,17 @@
 //! | `model`, `table` | what a page is made of |
 //! | `run` | which sections there are, and in which order |
 //! | `opening`, `load`, `levels`, `resources`, `times`, `failures`, `closing` | those sections |
+//! | `recording` | what was monitored without a run, as a page shows it |
 //! | `thin`, `number` | fewer points; rounding and units |
 //! | `html` | markup, escaping, what is embedded |
 //! | `bundle` | plotly.js as it is embedded |
+//! | `compare` | runs against each other |
+//! | `picture` | the one-picture summary as PNG and SVG |
 //! | `assets/` | the page's own style and script, and its frame |
 
 mod bundle;
 mod closing;
+pub mod compare;
 mod failures;
 pub mod html;
 mod levels;
@@ -23,6 +27,8 @@ mod load;
 pub mod model;
 mod number;
 mod opening;
+pub mod picture;
+mod recording;
 mod resources;
 mod run;
 pub mod table;

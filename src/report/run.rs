@@ -5,7 +5,7 @@
 
 use super::model::{Mark, Phase, Run, Section, Timeline};
 use super::number::instant;
-use super::{closing, failures, levels, load, opening, resources, times};
+use super::{closing, failures, levels, load, opening, recording, resources, times};
 use crate::monitor::GENERATOR;
 use crate::results::Results;
 use crate::sizing::search;
@@ -13,6 +13,9 @@ use crate::sizing::search;
 impl Run {
     /// Everything that a page shows of a run. Never fails: what the document lacks, the page lacks.
     pub fn of(results: &Results) -> Self {
+        if results.is_recording() {
+            return recording::run(results);
+        }
         let mut timeline = timeline(results);
         let mut sections = vec![
             load::section(results, &mut timeline),

@@ -367,7 +367,7 @@ pub struct Exit {
 /// A file that the run wrote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
-    /// `json`, `csv`, `junit` or `markdown`.
+    /// `json`, `csv`, `html`, `junit`, `markdown`, `png` or `svg`.
     pub kind: String,
     /// The file; `-` is stdout.
     pub path: String,

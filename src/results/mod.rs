@@ -14,6 +14,7 @@
 //! | `levels` | which loads were held, for the verdict |
 //! | `journal` | writing as the run goes, and reading what a dead run left |
 //! | `threshold` | `p95<500ms` and its kind: grammar and outcome |
+//! | `monitored` | documents of what was monitored without a run |
 //! | `mask` | secrets in command lines and texts |
 //! | `csv`, `junit`, `markdown`, `summary` | the other formats |
 //! | `resources` | the table of what was used |
@@ -26,6 +27,7 @@ mod junit;
 mod levels;
 mod markdown;
 mod mask;
+mod monitored;
 mod resources;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -40,6 +42,7 @@ pub use document::{
     Counts, ErrorGroup, Exit, FormatError, Meta, Output, Ramp, Results, SCHEMA, ServiceTime, Sizing,
 };
 pub use journal::{Journal, ReadError, read, write};
+pub use markdown::escaped_for_markdown;
 pub use mask::{masked, masked_command};
 pub use series::{Point, Series};
 pub use service_time_map::ServiceTimeMap;
