@@ -10,6 +10,7 @@
 //! | [`monitor`] | CPU, memory, disk, network and sockets of the target and the generator |
 //! | [`verdict`] | what gave out first |
 //! | [`results`] | the document of a run, its formats and thresholds |
+//! | [`report`] | the page that shows what gave out first, pictures, comparisons |
 //! | [`python`] | the extension module: event loop, workers, session |
 //!
 //! Dependencies point one way: `python` uses every other module, none of them uses `python`.
@@ -21,6 +22,7 @@ pub mod metrics;
 pub mod monitor;
 #[cfg(feature = "python")]
 pub mod python;
+pub mod report;
 pub mod results;
 pub mod schedule;
 pub mod sizing;

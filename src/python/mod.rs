@@ -23,6 +23,7 @@ mod body;
 mod bridge;
 mod carrier;
 mod cold;
+pub mod comparison;
 mod connection;
 mod connector;
 mod context;
@@ -58,6 +59,8 @@ mod core {
     use super::awaitable::Awaitable;
     #[pymodule_export]
     use super::bridge::Bridge;
+    #[pymodule_export]
+    use super::comparison::Comparison;
     #[pymodule_export]
     use super::connector::Connector;
     #[pymodule_export]

@@ -15,9 +15,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("verdict", &["monitor"]),
     ("results", &["metrics", "monitor", "sizing", "verdict"]),
     (
+        "report",
+        &["metrics", "monitor", "results", "sizing", "verdict"],
+    ),
+    (
         "python",
         &[
-            "engine", "http", "metrics", "monitor", "results", "schedule", "sizing", "verdict",
+            "engine", "http", "metrics", "monitor", "report", "results", "schedule", "sizing",
+            "verdict",
         ],
     ),
     ("launcher", &["python"]),
