@@ -57,7 +57,7 @@ mod charts {
     use flate2::{Compression, write::DeflateEncoder};
     use sha2::{Digest, Sha256};
 
-    /// Takes plotly.js out of the crate's tags (MathJax comes second, and is left out), deflates it, and notes its hash.
+    /// Takes `plotly.js` out of the crate's tags (`MathJax` comes second, and is left out), deflates it, and notes its hash.
     pub(super) fn prepare() -> Result<(), Box<dyn Error>> {
         let tags = plotly::Plot::offline_js_sources();
         let script = tags
