@@ -43,6 +43,20 @@ pub struct Outcome {
     pub left_behind: Option<Failure>,
 }
 
+impl Outcome {
+    /// Nothing was begun.
+    pub(super) fn failed(failure: Failure) -> Self {
+        Self {
+            load: None,
+            metrics: Metrics::default(),
+            service: ServiceState::NotStarted,
+            service_log: Vec::new(),
+            failure: Some(failure),
+            left_behind: None,
+        }
+    }
+}
+
 /// Sizes the service on the target. `results` is where the load writes its document.
 pub fn size<T: Target>(
     runtime: &Runtime,
@@ -250,10 +264,12 @@ fn clean_up<T: Target>(
             }
         }
     });
-    if run.ledger.end() {
+    // The run's folder is the caller's: it still holds the load's results.
+    let mut things = run.ledger.things();
+    things.retain(|thing| thing.kind != "folder");
+    if things.is_empty() {
         return done;
     }
-    let things = run.ledger.things();
     let names: Vec<String> = things
         .iter()
         .map(|thing| format!("{} {}", thing.kind, thing.name))

@@ -13,7 +13,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sizing", &["metrics"]),
     ("verdict", &["monitor"]),
     ("results", &["metrics", "monitor", "sizing", "verdict"]),
-    ("autosizer", &["monitor", "results", "verdict"]),
+    ("autosizer", &["monitor", "results", "sizing", "verdict"]),
     (
         "python",
         &[
