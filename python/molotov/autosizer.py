@@ -23,7 +23,7 @@ from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
-from molotov import __version__, _signals, api, util
+from molotov import __version__, _results, _signals, api, util
 from molotov._autosizer_config import SAMPLE, names_of, read_config
 from molotov._options import duration, make_parser
 from molotov.exceptions import OptionError
@@ -76,7 +76,11 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add("--markdown", metavar="FILE", help="write the table")
     add("--csv", metavar="FILE", help="write the table")
     add("--log", metavar="FILE", help="write the steps as JSON lines")
-    add("--config", metavar="FILE", help="autosizer.toml, pyproject.toml or molotov.json (default: what is here)")
+    add(
+        "--config",
+        metavar="FILE",
+        help="autosizer.toml, pyproject.toml or molotov.json (default: what is here)",
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -182,7 +186,9 @@ class _Load:
             raise OptionError("One of --scenario and --scenario-repo is needed")
         for word in self._words:
             if word.split("=", 1)[0] in _OURS:
-                raise OptionError(f"{word.split('=', 1)[0]} can't be among molotov's options: autosizer sets it")
+                raise OptionError(
+                    f"{word.split('=', 1)[0]} can't be among molotov's options: autosizer sets it"
+                )
         if self._scenario is not None and not os.path.isfile(self._scenario):
             raise OptionError(f"There is no scenario file {self._scenario!r}")
         # Exits with 2, before anything is started.
@@ -258,6 +264,7 @@ class _Load:
         # The command that the results show; ours may hold values of the service's environment.
         sys.argv = ["molotov", *words]
         os.environ.update({name: value + self._server_path for name, value in environment})
+        _results.private.add(results)
         self._running = True
         try:
             return molotov()

@@ -281,6 +281,8 @@ fn complete(
     facts: BTreeMap<String, String>,
     steps: &Steps,
 ) {
+    // The load wrote into the run's own folder, which goes away.
+    results.files.clear();
     let series = series_of(&outcome.metrics, results.meta.started_unix_seconds);
     let ended = match &outcome.service {
         ServiceState::Ended(ended) => Some(ended),
