@@ -1,9 +1,9 @@
 """The ``autosizer`` command: start a service, find how much it takes, leave nothing behind.
 
-Owns the command line, and the load: the ``molotov`` command in this process, on a scenario file or on a test of a
-repository. Configuration files are read by :mod:`molotov._autosizer_config`; the flow itself is the engine's,
-``_core.autosize``. The command line is argparse's, as that of the other commands: the load's options are parsed by
-molotov's own parser before anything is started, and the binary carries this package anyway.
+Owns the command line, and the load: the ``molotov`` command in this process, on a scenario file or on a test
+of a repository. Configuration files are read by :mod:`molotov._autosizer_config`; the flow itself is the
+engine's, ``_core.autosize``. The command line is argparse's, as that of the other commands: the load's options
+are parsed by molotov's own parser before anything is started, and the binary carries this package anyway.
 """
 
 from __future__ import annotations
@@ -185,10 +185,9 @@ class _Load:
         if (self._scenario is None) == (self._repo is None):
             raise OptionError("One of --scenario and --scenario-repo is needed")
         for word in self._words:
-            if word.split("=", 1)[0] in _OURS:
-                raise OptionError(
-                    f"{word.split('=', 1)[0]} can't be among molotov's options: autosizer sets it"
-                )
+            flag = word.split("=", 1)[0]
+            if flag in _OURS:
+                raise OptionError(f"{flag} can't be among molotov's options: autosizer sets it")
         if self._scenario is not None and not os.path.isfile(self._scenario):
             raise OptionError(f"There is no scenario file {self._scenario!r}")
         # Exits with 2, before anything is started.

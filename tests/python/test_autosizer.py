@@ -1,4 +1,4 @@
-"""`autosizer` on local services: results, failures, signals at every step, and that nothing is left behind."""
+"""`autosizer` on local services: results, failures, signals at every step, and that nothing is left."""
 
 from __future__ import annotations
 
