@@ -1,7 +1,7 @@
 """Start autosizer as a user would, on a service whose behaviour is chosen, and look for what it left.
 
-Every process that a test starts, at any depth, has the test's own state folder in its environment: that is how
-the check for leftovers finds them, whoever their parent is by then.
+Every process that a test starts, at any depth, has the test's own state folder in its environment: that is
+how the check for leftovers finds them, whoever their parent is by then.
 """
 
 from __future__ import annotations

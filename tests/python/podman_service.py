@@ -1,7 +1,7 @@
 """A Podman of the tests' own: storage and socket in a temporary folder, images made from local files.
 
-The two settings are what Podman 4 needs in a virtual machine without systemd: without limits of its own it asks
-for more open files than allowed, and its default runtime refuses hybrid control groups.
+The two settings are what Podman 4 needs in a virtual machine without systemd: without limits of its own it
+asks for more open files than allowed, and its default runtime refuses hybrid control groups.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`autosizer --on container` on a real Podman: results, failures, signals, and that nothing is left behind."""
+"""`autosizer --on container` on a real Podman: results, failures, signals, and that nothing is left."""
 
 from __future__ import annotations
 
