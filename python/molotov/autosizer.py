@@ -3,7 +3,8 @@
 Owns the command line, and the load: the ``molotov`` command in this process, on a scenario file or on a test
 of a repository. Configuration files are read by :mod:`molotov._autosizer_config`; the flow itself is the
 engine's, ``_core.autosize``. The command line is argparse's, as that of the other commands: the load's
-options are parsed by molotov's own parser before anything is started, and the binary carries this package anyway.
+options are parsed by molotov's own parser before anything is started, and the binary carries this package
+anyway.
 """
 
 from __future__ import annotations
