@@ -11,6 +11,7 @@
 //! | [`verdict`] | what gave out first |
 //! | [`results`] | the document of a run, its formats and thresholds |
 //! | [`autosizer`] | starting a service, sizing it, and leaving nothing behind |
+//! | [`report`] | the page that shows what gave out first, pictures, comparisons |
 //! | [`python`] | the extension module: event loop, workers, session |
 //!
 //! Dependencies point one way: `python` uses every other module, none of them uses `python`.
@@ -23,6 +24,7 @@ pub mod metrics;
 pub mod monitor;
 #[cfg(feature = "python")]
 pub mod python;
+pub mod report;
 pub mod results;
 pub mod schedule;
 pub mod sizing;

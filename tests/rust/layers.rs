@@ -16,6 +16,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("results", &["metrics", "monitor", "sizing", "verdict"]),
     ("autosizer", &["monitor", "results", "sizing", "verdict"]),
     (
+        "report",
+        &["metrics", "monitor", "results", "sizing", "verdict"],
+    ),
+    (
         "python",
         &[
             "autosizer",
@@ -23,6 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "http",
             "metrics",
             "monitor",
+            "report",
             "results",
             "schedule",
             "sizing",
