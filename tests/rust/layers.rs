@@ -14,6 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sizing", &["metrics"]),
     ("verdict", &["monitor"]),
     ("results", &["metrics", "monitor", "sizing", "verdict"]),
+    ("autosizer", &["monitor", "results", "sizing", "verdict"]),
     (
         "report",
         &["metrics", "monitor", "results", "sizing", "verdict"],
@@ -21,7 +22,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "python",
         &[
-            "engine", "http", "metrics", "monitor", "report", "results", "schedule", "sizing",
+            "autosizer",
+            "engine",
+            "http",
+            "metrics",
+            "monitor",
+            "report",
+            "results",
+            "schedule",
+            "sizing",
             "verdict",
         ],
     ),
