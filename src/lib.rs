@@ -14,6 +14,8 @@
 //! Dependencies point one way: `python` uses every other module, none of them uses `python`.
 //! `cargo test --no-default-features` builds and tests everything but `python`.
 
+#[cfg(feature = "aws")]
+pub mod aws;
 pub mod engine;
 pub mod http;
 pub mod metrics;
