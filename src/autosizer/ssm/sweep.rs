@@ -1,0 +1,150 @@
+//! `autosizer list` and `autosizer gc`: what there is of ours in the account, and ending what is over.
+//!
+//! Owns the rule: an instance or group ends when its own expiry has passed, or when the run that made it is in a ledger
+//! here whose process is gone. Whatever has no tag of ours is never touched. Called by the command line.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::super::failure::Failure;
+use super::super::ledger::Entry;
+use super::clean::{end_instances, remove_groups};
+use super::launch::FOLDER;
+use super::{TAG_EXPIRES, TAG_OWNER, TAG_RUN, failure, timestamp, unix_seconds};
+use crate::aws::ec2::Tags;
+use crate::aws::{self, Session};
+
+/// Something of ours in the account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Left {
+    /// `instance` or `security group`.
+    pub what: &'static str,
+    /// Its id.
+    pub id: String,
+    /// The run that made it.
+    pub run: String,
+    /// Whose it is.
+    pub owner: String,
+    /// When it may be ended; empty when that is not known.
+    pub expires_at: String,
+    /// Type and state of an instance, the name of a group.
+    pub details: String,
+    /// Whether its time is over.
+    pub is_over: bool,
+}
+
+impl Left {
+    fn new(what: &'static str, id: &str, tags: &Tags, details: String, now: &str) -> Self {
+        let tag = |name: &str| tags.get(name).cloned().unwrap_or_default();
+        let expires_at = tag(TAG_EXPIRES);
+        Self {
+            what,
+            id: id.to_owned(),
+            run: tag(TAG_RUN),
+            owner: tag(TAG_OWNER),
+            // Only what has the form of a time is compared: anything else may have been put there by hand.
+            is_over: expires_at.len() == now.len() && expires_at.as_str() < now,
+            expires_at,
+            details,
+        }
+    }
+}
+
+/// Everything of ours in the region.
+pub async fn list(options: &aws::Options) -> Result<Vec<Left>, Failure> {
+    let session = Session::connect(options).await.map_err(|error| failure(&error))?;
+    find(&session).await
+}
+
+async fn find(session: &Session) -> Result<Vec<Left>, Failure> {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds since 1970")]
+    let now = timestamp(unix_seconds() as u64);
+    let instances = session.instances("tag-key", &[TAG_RUN]).await.map_err(|error| failure(&error))?;
+    let groups = session.groups("tag-key", &[TAG_RUN]).await.map_err(|error| failure(&error))?;
+    let mut left: Vec<Left> = instances
+        .iter()
+        .filter(|instance| !instance.is_gone())
+        .map(|instance| {
+            let details = format!("{} {}", instance.instance_type, instance.state);
+            Left::new("instance", &instance.id, &instance.tags, details, &now)
+        })
+        .collect();
+    left.extend(
+        groups
+            .iter()
+            .map(|group| Left::new("security group", &group.id, &group.tags, group.name.clone(), &now)),
+    );
+    Ok(left)
+}
+
+/// Ends what is over in the region, and everything of the given runs, whose processes have to be gone. Says what was
+/// ended and which of the runs have nothing left: their ledgers may go.
+pub async fn sweep(options: &aws::Options, crashed: &[Entry]) -> Result<(Vec<Left>, Vec<String>), Failure> {
+    let patience = Duration::from_secs(300);
+    let session = Session::connect(options).await.map_err(|error| failure(&error))?;
+    let runs: Vec<&Entry> = crashed.iter().filter(|entry| is_here(entry, session.region())).collect();
+    let over: Vec<Left> = find(&session)
+        .await?
+        .into_iter()
+        .filter(|left| left.is_over || runs.iter().any(|entry| entry.id == left.run))
+        .collect();
+    let mut first: Option<Failure> = None;
+    let mut note = |error: &aws::Error| {
+        first.get_or_insert(failure(error));
+    };
+    for left in over.iter().filter(|left| left.what == "instance") {
+        if let Err(error) = session.terminate(&left.id).await {
+            note(&error);
+        }
+    }
+    let groups: Vec<String> =
+        over.iter().filter(|left| left.what == "security group").map(|left| left.id.clone()).collect();
+    if let Err(error) = remove_groups(&session, &groups, patience).await {
+        note(&error);
+    }
+    let mut done = Vec::new();
+    for entry in runs {
+        let mut clean = true;
+        if let Err(error) = end_instances(&session, &entry.id, patience).await {
+            note(&error);
+            clean = false;
+        }
+        for thing in entry.things.iter().filter(|thing| thing.kind == FOLDER) {
+            let Some(bucket) = thing.details.get("bucket") else { continue };
+            if let Err(error) = session.remove_objects(bucket, &format!("{}/", thing.name)).await {
+                note(&error);
+                clean = false;
+            }
+        }
+        if clean {
+            done.push(entry.id.clone());
+        }
+    }
+    first.map_or(Ok((over, done)), Err)
+}
+
+/// Whether a run was in this region and its process is gone.
+fn is_here(entry: &Entry, region: &str) -> bool {
+    let details = |details: &BTreeMap<String, String>| details.get("region").is_some_and(|other| other == region);
+    !entry.is_running && entry.target == "ssm" && entry.things.iter().any(|thing| details(&thing.details))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_time_that_has_passed_is_over() {
+        let now = "2026-11-25T12:00:00Z";
+        for (expires, is_over) in [
+            ("2026-11-25T11:59:59Z", true),
+            ("2026-11-25T12:00:01Z", false),
+            ("never", false),
+            ("", false),
+        ] {
+            let tags = Tags::from([(TAG_EXPIRES.to_owned(), expires.to_owned())]);
+            let left = Left::new("instance", "i-1", &tags, String::new(), now);
+            assert_eq!(left.is_over, is_over, "{expires}");
+        }
+    }
+}
