@@ -28,13 +28,13 @@ FUZZ_CASES ?= 100000
 # Seeds per simulated service; the tests take 20.
 SIZING_SEEDS ?= 200
 
-.PHONY: help system dev fmt lint lint-rust lint-python test test-rust test-python test-abi3 bench fuzz simulations demo wheel clean
+.PHONY: help system dev fmt lint lint-rust lint-python test test-rust test-aws test-python test-abi3 bench fuzz simulations demo wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | expand -t 14
 
 system:
-	@tools/system.sh build-essential python3-dev python3-venv nginx wrk
+	@tools/system.sh build-essential python3-dev python3-venv nginx wrk podman
 
 # One venv per use, filled again only when the list of tools changed.
 $(VENVS)/%/.ready: tests/requirements.txt tools/requirements.txt
@@ -42,6 +42,12 @@ $(VENVS)/%/.ready: tests/requirements.txt tools/requirements.txt
 	$$python -m venv --clear $(VENVS)/$*
 	$(VENVS)/$*/bin/python -m pip install -q --upgrade pip
 	$(VENVS)/$*/bin/python -m pip install -q -r tests/requirements.txt $(if $(filter main,$*),-r tools/requirements.txt)
+	touch $@
+
+# The test rig's: an Amazon of its own.
+$(VENVS)/rig/.ready: tests/rig/requirements.txt
+	@$(INTERPRETER) -m venv --clear $(VENVS)/rig
+	$(VENVS)/rig/bin/python -m pip install -q -r tests/rig/requirements.txt
 	touch $@
 
 dev: $(VENVS)/main/.ready  ## build the extension into .venv/main, for working on the code
@@ -58,6 +64,7 @@ lint-rust:
 	@cargo fmt --check
 	cargo clippy -q --all-targets --no-default-features -- -D warnings
 	cargo clippy -q --all-targets -- -D warnings
+	cargo clippy -q --all-targets --no-default-features --features aws,autosizer -- -D warnings
 
 lint-python: $(VENVS)/main/.ready
 	@$(BIN)/ruff check -q .
@@ -69,6 +76,8 @@ test: system  ## everything that CI checks
 	$(MAKE) --no-print-directory lint
 	echo "== Rust tests"
 	$(MAKE) --no-print-directory test-rust
+	echo "== EC2 target on the test rig"
+	$(MAKE) --no-print-directory test-aws
 	echo "== stable-ABI wheel on the other interpreters"
 	$(MAKE) --no-print-directory test-abi3
 	echo "== Python tests"
@@ -77,6 +86,12 @@ test: system  ## everything that CI checks
 test-rust:
 	@cargo test -q --no-default-features
 	cargo test -q
+
+# Everything that is called `aws` or `ssm`; the rest has been tested above.
+test-aws: $(VENVS)/rig/.ready
+	@cargo test -q --no-default-features --features aws,autosizer --lib -- aws:: ssm::
+	tests/rig/run.sh $(CURDIR)/$(VENVS)/rig/bin/python \
+	  cargo test -q --no-default-features --features aws,autosizer --test main -- ssm::
 
 test-python: $(VENVS)/main/.ready
 	@rm -rf $(WHEELS)/main

@@ -1,7 +1,7 @@
 """The rig's one account: what moto holds and what runs because of it.
 
-Owns the machines behind moto's instances, what is left at the end, and the canned answers about prices and quotas, which
-moto does not have.
+Owns the machines behind moto's instances, what is left at the end, and the canned answers about prices and
+quotas, which moto does not have.
 """
 
 from __future__ import annotations
@@ -61,6 +61,12 @@ class Account:
         """The machine is off; EC2 terminates it, as its shutdown behaviour says."""
         self._clients["ec2"].terminate_instances(InstanceIds=[instance])
         self.end(instance)
+
+    def reset(self) -> None:
+        """Forgets faults and what was counted; what there is stays."""
+        self.faults.clear()
+        self.calls.clear()
+        self.commands.sent.clear()
 
     def is_used(self, group: str) -> bool:
         filters = [{"Name": "instance.group-id", "Values": [group]}]

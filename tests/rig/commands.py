@@ -1,8 +1,9 @@
 """Systems Manager's Run Command, executing for real.
 
-Owns the operations, their limits as AWS documents and its agent implements them, and what becomes of a command: it is
-delivered, run in a process group of its own, its pipes are read to their end (a child that keeps them open keeps the
-command open), it is killed at its time limit or when cancelled, and what it printed goes to S3 unless it is nothing.
+Owns the operations, their limits as AWS documents and its agent implements them, and what becomes of a
+command: it is delivered, run in a process group of its own, its pipes are read to their end (a child that
+keeps them open keeps the command open), it is killed at its time limit or when cancelled, and what it
+printed goes to S3 unless it is nothing.
 """
 
 from __future__ import annotations
@@ -99,7 +100,9 @@ def _check(request: dict) -> None:
 class Commands:
     """All commands of the account."""
 
-    def __init__(self, machine: Callable[[str], Any], put: Callable[[str, str, bytes], None], faults: Any) -> None:
+    def __init__(
+        self, machine: Callable[[str], Any], put: Callable[[str, str, bytes], None], faults: Any
+    ) -> None:
         self._machine = machine
         self._put = put
         self._faults = faults
@@ -132,7 +135,12 @@ class Commands:
     def _DescribeInstanceInformation(self, request: dict) -> dict:
         wanted = [value for one in request.get("Filters", []) for value in one["Values"]]
         listed = [
-            {"InstanceId": instance, "PingStatus": "Online", "PlatformType": "Linux", "AgentVersion": "3.3.0.0"}
+            {
+                "InstanceId": instance,
+                "PingStatus": "Online",
+                "PlatformType": "Linux",
+                "AgentVersion": "3.3.0.0",
+            }
             for instance in wanted
             if self._registered(instance)
         ]
@@ -238,7 +246,9 @@ class Commands:
         what = fault["do"] if fault else ""
         delivery = command.request.get("TimeoutSeconds", 3600)
         if what in ("delayed", "unknown_status", "unknown_invocation"):
-            state = {"delayed": "Delayed", "unknown_status": "Pondering", "unknown_invocation": "unknown"}[what]
+            state = {"delayed": "Delayed", "unknown_status": "Pondering", "unknown_invocation": "unknown"}[
+                what
+            ]
             invocation.shown = [state] * fault["polls"]
         elif what == "delivery_timed_out":
             return invocation.end("TimedOut", "DeliveryTimedOut")

@@ -1,7 +1,8 @@
 """`docker` of an instance that is a folder: containers are processes, images are commands in a JSON file.
 
-Knows the few commands that autosizer's scripts use, with Docker's own exit codes and messages. `RIG_IMAGES` names a JSON
-object: image to `argv` (in which `{port}` is the published port), `architecture`, and `pull_seconds`.
+Knows the few commands that autosizer's scripts use, with Docker's own exit codes and messages. `RIG_IMAGES`
+names a JSON object: image to `argv` (in which `{port}` is the published port), `architecture`, and
+`pull_seconds`.
 """
 
 import json
@@ -56,7 +57,7 @@ def image_inspect(arguments):
 
 
 def run(arguments):
-    name = environment = port = None
+    name = port = None
     rest = list(arguments)
     while rest and rest[0].startswith("-"):
         option = rest.pop(0)
@@ -65,8 +66,6 @@ def run(arguments):
         value = rest.pop(0)
         if option == "--name":
             name = value
-        elif option == "--env-file":
-            environment = dict(line.split("=", 1) for line in Path(value).read_text().splitlines() if line)
         elif option in ("-p", "--publish"):
             port = value.split(":")[-2]
     image, command = rest[0], rest[1:]
@@ -74,8 +73,11 @@ def run(arguments):
         fail(f'Conflict. The container name "/{name}" is already in use', 125)
     known = images()[image]
     if known.get("port_taken"):
-        fail(f"driver failed programming external connectivity: Bind for 0.0.0.0:{port} failed: "
-             "port is already allocated", 125)
+        fail(
+            f"driver failed programming external connectivity: Bind for 0.0.0.0:{port} failed: "
+            "port is already allocated",
+            125,
+        )
     (HOME / name).mkdir(parents=True)
     argv = [part.replace("{port}", port) for part in known["argv"] + command]
     log = (HOME / name / "log").open("wb")
@@ -85,7 +87,6 @@ def run(arguments):
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
-        env={**os.environ, **(environment or {})},
         start_new_session=True,
     )
     while not (HOME / name / "pid").exists() or not (HOME / name / "pid").read_text().strip():

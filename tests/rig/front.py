@@ -1,8 +1,9 @@
 """The rig's HTTP side: checks signatures, does what faults say, answers itself or asks moto.
 
-Owns which service answers what: Run Command, prices and quotas are the rig's own; EC2, S3, IAM, STS and Parameter Store
-are moto's, with what moto lacks added on the way (an instance starts a machine, its addresses are this machine's, a
-client token is idempotent). `/rig/...` is for the tests: faults, state, the power button.
+Owns which service answers what: Run Command, prices and quotas are the rig's own; EC2, S3, IAM, STS and
+Parameter Store are moto's, with what moto lacks added on the way (an instance starts a machine, its
+addresses are this machine's, a client token is idempotent). `/rig/...` is for the tests: faults, state, the
+power button.
 """
 
 from __future__ import annotations
@@ -81,7 +82,9 @@ class Front(BaseHTTPRequestHandler):
         if "authorization" in headers:
             _, _, service = signature.scope_of(headers["authorization"])
         if wrong:
-            return self._send(*_error(service, 403, wrong, "The request signature does not match " + repr(headers)))
+            return self._send(
+                *_error(service, 403, wrong, "The request signature does not match " + repr(headers))
+            )
         operation = self._operation(service, headers, body)
         self.account.calls.append(operation)
         fault = self.account.faults.take(operation, do=("error", "lost"))
@@ -100,15 +103,19 @@ class Front(BaseHTTPRequestHandler):
         if service == "s3":
             key = urlsplit(self.path).path.strip("/").partition("/")[2]
             names = {"GET": "GetObject" if key else "ListObjects", "HEAD": "HeadBucket"}
-            return names.get(self.command, {"PUT": "PutObject", "DELETE": "DeleteObject"}.get(self.command, "S3"))
+            return names.get(
+                self.command, {"PUT": "PutObject", "DELETE": "DeleteObject"}.get(self.command, "S3")
+            )
         return dict(parse_qsl(body.decode())).get("Action", "")
 
     def _answer(self, service: str, operation: str, headers: dict[str, str], body: bytes) -> tuple:
         if service == "ssm" and operation in Commands.OPERATIONS:
             try:
-                return 200, {"Content-Type": "application/x-amz-json-1.1"}, json.dumps(
-                    self.commands.call(operation, json.loads(body))
-                ).encode()
+                return (
+                    200,
+                    {"Content-Type": "application/x-amz-json-1.1"},
+                    json.dumps(self.commands.call(operation, json.loads(body))).encode(),
+                )
             except Refused as refused:
                 return _error(service, 400, refused.code, refused.message)
         if service in ("pricing", "servicequotas"):
@@ -172,6 +179,9 @@ class Front(BaseHTTPRequestHandler):
         if url.path == "/rig/faults":
             self.account.faults.add(json.loads(body))
             answer: Any = {}
+        elif url.path == "/rig/reset":
+            self.account.reset()
+            answer = {}
         elif url.path == "/rig/power-off":
             self.account.power_off(parse_qs(url.query)["instance"][0])
             answer = {}

@@ -1,7 +1,8 @@
 """The rig's instances: a container each where Podman works, else a folder and processes each.
 
-Owns starting and ending them, running shells inside, and what is left of them. Both kinds have `docker`, `dnf`,
-`systemctl` and `systemd-run`: in a container `docker` is Podman's own command, in a folder it is `docker_shim.py`.
+Owns starting and ending them, running shells inside, and what is left of them. Both kinds have `docker`,
+`dnf`, `systemctl` and `systemd-run`: in a container `docker` is Podman's own command, in a folder it is
+`docker_shim.py`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def _write(path: Path, text: str) -> None:
 def _tools(folder: Path, instance: str, endpoint: str) -> None:
     """What Amazon Linux has and a test machine may not: stands in the instance's own folder of programs."""
     _write(folder / "dnf", "#!/bin/sh\nexit 0\n")
-    power = f'{sys.executable} {HERE / "power_off.py"} {endpoint} {instance}'
+    power = f"{sys.executable} {HERE / 'power_off.py'} {endpoint} {instance}"
     _write(
         folder / "systemctl",
         f'#!/bin/sh\ncase "$1" in\n  poweroff) exec {power} ;;\n  stop) shift; '
@@ -38,8 +39,9 @@ def _tools(folder: Path, instance: str, endpoint: str) -> None:
     # --on-active=SECONDS --unit=NAME COMMAND...
     _write(
         folder / "systemd-run",
-        '#!/bin/sh\nwait=0 unit=run\nwhile :; do case "$1" in\n  --on-active=*) wait=${1#*=}; wait=${wait%s} ;;\n'
-        '  --unit=*) unit=${1#*=} ;;\n  --*) ;;\n  *) break ;;\nesac; shift; done\n'
+        '#!/bin/sh\nwait=0 unit=run\nwhile :; do case "$1" in\n'
+        "  --on-active=*) wait=${1#*=}; wait=${wait%s} ;;\n"
+        "  --unit=*) unit=${1#*=} ;;\n  --*) ;;\n  *) break ;;\nesac; shift; done\n"
         'setsid sh -c \'echo $$ >"$HOME/$0.unit"; sleep "$1"; shift; exec "$@"\' "$unit" "$wait" "$@" '
         "</dev/null >/dev/null 2>&1 &\n",
     )
@@ -169,8 +171,12 @@ class PodmanMachine(Machine):
         socket = os.environ["RIG_PODMAN_SOCKET"]
         _write(
             self.folder / "bin" / "docker",
+            # A label to find the container by, and no port but on this machine's loopback.
             f"#!/bin/sh\ncommand=$1; shift\n"
-            f'[ "$command" = run ] && set -- --label rig.instance={instance} "$@"\n'
+            'if [ "$command" = run ]; then\n  count=$# published=\n  while [ $count -gt 0 ]; do\n'
+            '    word=$1; shift; [ -n "$published" ] && word=127.0.0.1:$word; published=\n'
+            '    [ "$word" = -p ] && published=yes\n    set -- "$@" "$word"; count=$((count - 1))\n  done\n'
+            f'  set -- --label rig.instance={instance} "$@"\nfi\n'
             f'exec podman --remote --url unix://{socket} "$command" "$@"\n',
         )
         mounts = [
@@ -178,7 +184,8 @@ class PodmanMachine(Machine):
             for path, mode in [
                 ("/usr", "ro"),
                 ("/etc/alternatives", "ro"),
-                (str(Path(sys.base_prefix)), "ro"),
+                (sys.base_prefix, "ro"),
+                (sys.prefix, "ro"),
                 (str(HERE), "ro"),
                 ("/sys/fs/cgroup", "ro"),
                 (str(Path(socket).parent), "rw"),

@@ -7,3 +7,6 @@ mod monitor;
 // Marked, so that Clippy allows in its helpers what it allows in tests.
 #[cfg(test)]
 mod sizing;
+// The fault matrix of the `ssm` target; `make test-aws` installs what it needs.
+#[cfg(all(test, feature = "aws"))]
+mod ssm;

@@ -220,8 +220,8 @@ impl Ssm {
                 Err(error) if error.kind == Kind::NotFound && poll.elapsed() < UNKNOWN_FOR => {}
                 Err(error) => return Err(failure(&error)),
             }
-            let waited = poll.wait("ec2:DescribeInstances", &format!("{id} to run and have an address"));
-            waited.await.map_err(|error| {
+            let what = format!("{id} to run and have an address");
+            poll.wait("ec2:DescribeInstances", &what).await.map_err(|error| {
                 failure(&error).advise("does the subnet give public addresses? --private-address uses the other one")
             })?;
         }
