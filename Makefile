@@ -34,7 +34,8 @@ help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | expand -t 14
 
 system:
-	@tools/system.sh build-essential python3-dev python3-venv nginx wrk podman
+	@tools/system.sh build-essential python3-dev python3-venv nginx wrk git \
+	  podman runc netavark iptables catatonit busybox-static
 
 # One venv per use, filled again only when the list of tools changed.
 $(VENVS)/%/.ready: tests/requirements.txt tools/requirements.txt

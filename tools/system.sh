@@ -22,13 +22,9 @@ for package in "$@"; do
   case $package in
     python3-dev) need python3-dev has_libpython ;;
     python3-venv) need python3-venv python3 -c 'import ensurepip, venv' ;;
+    busybox-static) need busybox-static command -v busybox ;;
+    netavark) need netavark test -x /usr/lib/podman/netavark ;;
     build-essential) need build-essential command -v cc ;;
-    # Containers without a daemon, and what Debian only recommends with them.
-    podman)
-      for part in podman runc netavark aardvark-dns iptables catatonit; do
-        need "$part" command -v podman
-      done
-      ;;
     *) need "$package" command -v "$package" ;;
   esac
 done

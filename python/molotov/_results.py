@@ -33,6 +33,8 @@ _GENERATOR_SATURATED = 98
 _THRESHOLD_FAILED = 99
 _CANNOT_WRITE = 1
 _EVERY_SECONDS = 1.0
+#: Files that are not the user's, and so not mentioned at the end.
+private: set[str] = set()
 
 
 def stdout_is_taken(args: Any) -> bool:
@@ -232,7 +234,7 @@ class RunResults:
             }
             headlines = [line for line in headlines if line not in said]
         lines = [*headlines, *self._results.threshold_lines()]
-        files = [path for path in self._files.values() if path != STDOUT]
+        files = [path for path in self._files.values() if path != STDOUT and path not in private]
         if files:
             lines.append(f"Results written to {', '.join(files)}")
         return lines

@@ -43,6 +43,20 @@ pub struct Outcome {
     pub left_behind: Option<Failure>,
 }
 
+impl Outcome {
+    /// Nothing was begun.
+    pub(super) fn failed(failure: Failure) -> Self {
+        Self {
+            load: None,
+            metrics: Metrics::default(),
+            service: ServiceState::NotStarted,
+            service_log: Vec::new(),
+            failure: Some(failure),
+            left_behind: None,
+        }
+    }
+}
+
 /// Sizes the service on the target. `results` is where the load writes its document.
 pub fn size<T: Target>(
     runtime: &Runtime,
@@ -76,10 +90,10 @@ pub fn size<T: Target>(
         }
         Err(failure) => outcome.failure = Some(failure),
     }
+    outcome.left_behind = clean_up(runtime, target, run, load).err();
     if load.interruptions() > 0 && outcome.failure.is_none() {
         outcome.failure = Some(Failure::interrupted());
     }
-    outcome.left_behind = clean_up(runtime, target, run, load).err();
     outcome
 }
 
@@ -228,14 +242,14 @@ async fn after<T: Target>(target: &mut T, run: &Run, collector: &Collector, outc
     }
 }
 
-/// Cleans up, whatever happened. Another request to stop, after the one that may have led here, ends it.
+/// Cleans up, whatever happened. Only a second request to stop ends it, whether the first led here or came meanwhile.
 fn clean_up<T: Target>(
     runtime: &Runtime,
     target: &mut T,
     run: &Run,
     load: &mut dyn Load,
 ) -> Result<(), Failure> {
-    let enough = load.interruptions() + 1;
+    let enough = load.interruptions().max(1) + 1;
     let done = runtime.block_on(async {
         let work = target.clean_up(run);
         tokio::pin!(work);
@@ -250,10 +264,12 @@ fn clean_up<T: Target>(
             }
         }
     });
-    if run.ledger.end() {
+    // The run's folder is the caller's: it still holds the load's results.
+    let mut things = run.ledger.things();
+    things.retain(|thing| thing.kind != "folder");
+    if things.is_empty() {
         return done;
     }
-    let things = run.ledger.things();
     let names: Vec<String> = things
         .iter()
         .map(|thing| format!("{} {}", thing.kind, thing.name))

@@ -134,6 +134,21 @@ impl Ledger {
         Ok(ledger)
     }
 
+    /// Goes on with the ledger of a run that has ended, to remove what it left.
+    pub(super) fn reopen(entry: &Entry) -> io::Result<Self> {
+        let file = OpenOptions::new().append(true).open(&entry.path)?;
+        let ledger = Self {
+            path: entry.path.clone(),
+            file: RefCell::new(Some(file)),
+            things: RefCell::new(entry.things.clone()),
+        };
+        // The last line may have been cut off.
+        if let Some(file) = ledger.file.borrow_mut().as_mut() {
+            file.write_all(b"\n")?;
+        }
+        Ok(ledger)
+    }
+
     /// Writes down a thing before it is made. Nothing may be made when this fails.
     pub fn plan(&self, thing: Thing) -> io::Result<()> {
         self.write(&Line::Planned {
@@ -217,7 +232,7 @@ pub(super) fn start_ticks(pid: u32) -> Option<u64> {
     fields.nth(18)?.parse().ok()
 }
 
-/// All ledgers in a folder, oldest first. A line that was cut off by a crash ends its file; what stands before counts.
+/// All ledgers in a folder, oldest first. A line that a crash cut off says nothing.
 pub fn read_all(folder: &Path) -> io::Result<Vec<Entry>> {
     let files = match fs::read_dir(folder) {
         Ok(files) => files,
@@ -270,7 +285,8 @@ fn parse(path: &Path, text: &str) -> Option<Entry> {
             Ok(Line::Removed { kind, name }) => entry
                 .things
                 .retain(|thing| (&thing.kind, &thing.name) != (&kind, &name)),
-            Err(_) => break,
+            // An empty line, or one that a crash cut off.
+            Err(_) => {}
         }
     }
     Some(entry)
@@ -323,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_cut_off_ends_the_file_and_a_dead_owner_is_noticed() {
+    fn a_line_cut_off_says_nothing_and_a_dead_owner_is_noticed() {
         let folder = Folder::new();
         let ledger = Ledger::begin(&folder.0, "run-1", "local").unwrap();
         ledger.plan(Thing::new("folder", "/a")).unwrap();

@@ -12,6 +12,7 @@
 //! | `levels` | which loads were held, for the verdict |
 //! | `journal` | writing as the run goes, and reading what a dead run left |
 //! | `threshold` | `p95<500ms` and its kind: grammar and outcome |
+//! | `service` | what `autosizer` started, and what its end means |
 //! | `mask` | secrets in command lines and texts |
 //! | `csv`, `junit`, `markdown`, `summary` | the other formats |
 
@@ -26,6 +27,7 @@ mod mask;
 #[cfg(test)]
 mod sample;
 mod series;
+mod service;
 mod summary;
 mod threshold;
 
@@ -36,4 +38,5 @@ pub use document::{
 pub use journal::{Journal, ReadError, read, write};
 pub use mask::{masked, masked_command};
 pub use series::{Point, Series};
+pub use service::ServiceFacts;
 pub use threshold::{Outcome, Threshold, ThresholdError};
