@@ -450,6 +450,19 @@ fn tags(item: Node<'_, '_>) -> Tags {
         .collect()
 }
 
+/// The groups of the instance and of its network interfaces, each once: not every endpoint tells both.
+fn groups(item: Node<'_, '_>) -> Vec<String> {
+    let interfaces = xml::items(item, "networkInterfaceSet");
+    let mut found: Vec<String> = std::iter::once(item)
+        .chain(interfaces)
+        .flat_map(|owner| xml::items(owner, "groupSet"))
+        .map(|group| xml::text(group, &["groupId"]).to_owned())
+        .collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
 fn instance(item: Node<'_, '_>) -> Instance {
     let text = |path: &[&str]| xml::text(item, path).to_owned();
     Instance {
@@ -461,9 +474,7 @@ fn instance(item: Node<'_, '_>) -> Instance {
         private_address: text(&["privateIpAddress"]).parse().ok(),
         public_address: text(&["ipAddress"]).parse().ok(),
         launched: text(&["launchTime"]),
-        groups: xml::items(item, "groupSet")
-            .map(|group| xml::text(group, &["groupId"]).to_owned())
-            .collect(),
+        groups: groups(item),
         tags: tags(item),
         reason: text(&["stateReason", "message"]),
     }
@@ -487,7 +498,8 @@ mod tests {
             <privateIpAddress>10.0.0.7</privateIpAddress><ipAddress>192.0.2.1</ipAddress>
             <groupSet><item><groupId>sg-1</groupId></item></groupSet>
             <tagSet><item><key>sizer:run</key><value>r1</value></item></tagSet>
-            <networkInterfaceSet><item><privateIpAddress>10.0.0.8</privateIpAddress></item></networkInterfaceSet>
+            <networkInterfaceSet><item><privateIpAddress>10.0.0.8</privateIpAddress>
+            <groupSet><item><groupId>sg-2</groupId></item><item><groupId>sg-1</groupId></item></groupSet></item></networkInterfaceSet>
             </item></instancesSet></item></reservationSet></DescribeInstancesResponse>";
         let document = xml::parse("ec2:DescribeInstances", answer).unwrap();
         let found: Vec<Instance> = xml::items(document.root_element(), "reservationSet")
@@ -497,7 +509,7 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].id, "i-1");
         assert_eq!(found[0].private_address, "10.0.0.7".parse().ok());
-        assert_eq!(found[0].groups, ["sg-1"]);
+        assert_eq!(found[0].groups, ["sg-1", "sg-2"]);
         assert_eq!(found[0].tags["sizer:run"], "r1");
         assert!(!found[0].is_gone());
     }

@@ -318,6 +318,10 @@ class Commands:
 
         def upload(pause: float) -> None:
             time.sleep(pause)
+            machine = self._machine(invocation.instance)
+            if pause and not (machine and machine.is_on):
+                # It is the machine that uploads.
+                return
             for name, content in (("stdout", invocation.stdout), ("stderr", invocation.stderr)):
                 if content:
                     # The agent logs a refusal; the command's end does not depend on it.

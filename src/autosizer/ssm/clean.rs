@@ -13,17 +13,6 @@ use super::launch::{FOLDER, GROUP, INSTANCE};
 use super::{Ssm, TAG_RUN, failure, scripts};
 use crate::aws::{self, Kind, Poll, Session};
 
-/// What removing everything of a run came to.
-#[derive(Debug, Default)]
-pub(super) struct Removed {
-    /// Instances that were told to end.
-    pub(super) instances: usize,
-    /// Security groups that are gone.
-    pub(super) groups: usize,
-    /// Objects that are gone.
-    pub(super) objects: usize,
-}
-
 impl Ssm {
     pub(super) async fn clean(&mut self, run: &Run) -> Result<(), Failure> {
         if self.session.is_none() {
@@ -62,7 +51,7 @@ impl Ssm {
             forget();
         } else {
             match end_instances(session, &run.id, self.options.patience.ended).await {
-                Ok(_) => forget(),
+                Ok(()) => forget(),
                 Err(error) => note(failure(&error)),
             }
             // The group of an instance that was taken over has the name of the run that made it.
@@ -91,37 +80,29 @@ impl Ssm {
 }
 
 /// Ends all instances of a run and removes its security groups.
-pub(super) async fn end_instances(session: &Session, run: &str, patience: Duration) -> Result<Removed, aws::Error> {
-    let mut removed = Removed::default();
+pub(super) async fn end_instances(session: &Session, run: &str, patience: Duration) -> Result<(), aws::Error> {
     let mut first = None;
     // What was launched a moment ago may not be listed yet, but then its id is known; both ways lead here by the tag.
     let instances = session.instances(&format!("tag:{TAG_RUN}"), &[run]).await?;
     for instance in instances.iter().filter(|instance| !instance.is_gone()) {
-        match session.terminate(&instance.id).await {
-            Ok(()) => removed.instances += 1,
-            Err(error) => {
-                first.get_or_insert(error);
-            }
+        if let Err(error) = session.terminate(&instance.id).await {
+            first.get_or_insert(error);
         }
     }
     let groups = session.groups(&format!("tag:{TAG_RUN}"), &[run]).await?;
     let ids: Vec<String> = groups.into_iter().map(|group| group.id).collect();
-    match remove_groups(session, &ids, patience).await {
-        Ok(count) => removed.groups = count,
-        Err(error) => {
-            first.get_or_insert(error);
-        }
+    if let Err(error) = remove_groups(session, &ids, patience).await {
+        first.get_or_insert(error);
     }
-    first.map_or(Ok(removed), Err)
+    first.map_or(Ok(()), Err)
 }
 
 /// Removes those of the groups that are ours, as soon as their instances let go of them.
-pub(super) async fn remove_groups(session: &Session, ids: &[String], patience: Duration) -> Result<usize, aws::Error> {
+pub(super) async fn remove_groups(session: &Session, ids: &[String], patience: Duration) -> Result<(), aws::Error> {
     if ids.is_empty() {
-        return Ok(0);
+        return Ok(());
     }
     let ours = session.groups("tag-key", &[TAG_RUN]).await?;
-    let mut count = 0;
     for group in ours.iter().filter(|group| ids.contains(&group.id)) {
         let mut poll = Poll::within(patience);
         loop {
@@ -133,7 +114,6 @@ pub(super) async fn remove_groups(session: &Session, ids: &[String], patience: D
                 Err(error) => return Err(error),
             }
         }
-        count += 1;
     }
-    Ok(count)
+    Ok(())
 }

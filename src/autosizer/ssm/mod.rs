@@ -11,13 +11,17 @@
 //! | `clean` | ending all of it |
 //! | `sweep` | `autosizer gc` and `autosizer list` |
 //! | `check` | `autosizer check` |
+//! | `options` | from the texts of options to what the target takes |
+//! | `account` | the texts of the commands that look at the account |
 //!
 //! Called by the flow through [`Target`]; made by the composition root.
 
+mod account;
 mod check;
 mod clean;
 mod launch;
 mod node;
+mod options;
 mod scripts;
 mod sweep;
 
@@ -27,8 +31,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
 pub use self::check::{Finding, check};
-pub use self::sweep::{Left, list, sweep};
+pub use self::account::{Command, account};
+pub use self::options::{Options, Patience, Reach};
+pub use self::sweep::{Left, list, remove, sweep};
 use super::failure::Failure;
+use super::prices::Price;
 use super::run::{Run, date_of};
 use super::target::{
     Address, Collector, Ended, Metrics, ServiceState, Target, Watched,
@@ -46,109 +53,6 @@ pub const TAG_EXPIRES: &str = "sizer:expires-at";
 
 /// The state of a service that was looked at this long ago is still told.
 const STATE_FOR: Duration = Duration::from_secs(3);
-
-/// How long each thing may take. The defaults are for AWS; tests are in more of a hurry.
-#[derive(Debug, Clone)]
-pub struct Patience {
-    /// A new instance profile to be known everywhere.
-    pub profile: Duration,
-    /// A launched instance to run and have an address.
-    pub running: Duration,
-    /// Its agent to register.
-    pub registered: Duration,
-    /// Its container engine to be installed.
-    pub engine: Duration,
-    /// An image to be pulled.
-    pub pull: Duration,
-    /// Any other step.
-    pub step: Duration,
-    /// An ended instance to let go of its security group.
-    pub ended: Duration,
-    /// Between two looks at whether the instance is still there, while a step runs.
-    pub look: Duration,
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        Self {
-            profile: Duration::from_secs(120),
-            running: Duration::from_secs(300),
-            registered: Duration::from_secs(600),
-            engine: Duration::from_secs(300),
-            pull: Duration::from_secs(1800),
-            step: Duration::from_secs(120),
-            ended: Duration::from_secs(300),
-            look: Duration::from_secs(10),
-        }
-    }
-}
-
-/// Which address of the instance the load goes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Reach {
-    /// The public one. What is measured includes the Internet.
-    #[default]
-    Public,
-    /// The private one, for a load generator inside the VPC.
-    Private,
-}
-
-/// What the user chose.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Region and profile.
-    pub session: aws::Options,
-    /// Such as `m8g.large`. Of a reused instance it is what it is.
-    pub instance_type: String,
-    /// An instance to use instead of launching one.
-    pub instance_id: Option<String>,
-    /// An image instead of the newest Amazon Linux 2023.
-    pub image_id: Option<String>,
-    /// A subnet instead of the default ones.
-    pub subnet: Option<String>,
-    /// The instance's profile.
-    pub instance_profile: String,
-    /// The bucket for what commands print.
-    pub bucket: String,
-    /// Where in it.
-    pub prefix: String,
-    /// Which address is used.
-    pub reach: Reach,
-    /// Who may connect, as CIDR, instead of this machine only.
-    pub allow_from: Option<String>,
-    /// Whether the instance stays for the next run.
-    pub keep: bool,
-    /// When the machine ends itself.
-    pub time_to_live: Duration,
-    /// Whose it is, for the tag.
-    pub owner: String,
-    /// Size of the root volume in GiB.
-    pub disk_gib: u32,
-    /// How long things may take.
-    pub patience: Patience,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            session: aws::Options::default(),
-            instance_type: String::new(),
-            instance_id: None,
-            image_id: None,
-            subnet: None,
-            instance_profile: String::new(),
-            bucket: String::new(),
-            prefix: "autosizer".to_owned(),
-            reach: Reach::default(),
-            allow_from: None,
-            keep: false,
-            time_to_live: Duration::from_secs(4 * 3600),
-            owner: std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned()),
-            disk_gib: 20,
-            patience: Patience::default(),
-        }
-    }
-}
 
 /// The target.
 #[derive(Debug)]
@@ -205,6 +109,18 @@ impl Ssm {
             0.0
         }
     }
+}
+
+/// What the row's instance type costs by the Pricing API; `None` when that is not known.
+pub async fn price(options: &Options) -> Option<Price> {
+    let session = Session::connect(&options.session).await.ok()?;
+    let price = session.price(&options.instance_type).await.ok()??;
+    Some(Price {
+        per_hour: price.usd_per_hour,
+        currency: "USD".to_owned(),
+        source: format!("AWS Pricing API, on demand, Linux, {}", session.region()),
+        date: price.date.chars().take(10).collect(),
+    })
 }
 
 fn unix_seconds() -> f64 {

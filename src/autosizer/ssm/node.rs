@@ -62,7 +62,8 @@ impl Ssm {
             script,
             limit,
             delivery: DELIVERY,
-            output: Some((&self.options.bucket, &folder)),
+            // The last step's output would come after everything else there has been removed.
+            output: (!name.starts_with("clean")).then_some((self.options.bucket.as_str(), folder.as_str())),
         };
         let outcome = tokio::select! {
             outcome = session.run(&command) => outcome.map_err(|error| failure(&error))?,

@@ -1,18 +1,21 @@
 //! `autosizer list` and `autosizer gc`: what there is of ours in the account, and ending what is over.
 //!
 //! Owns the rule: an instance or group ends when its own expiry has passed, or when the run that made it is in a ledger
-//! here whose process is gone. Whatever has no tag of ours is never touched. Called by the command line.
+//! here whose process is gone ([`remove`]). Whatever has no tag of ours is never touched. Called by `gc` and the command
+//! line.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::failure::Failure;
-use super::super::ledger::Entry;
+use super::super::ledger::Thing;
 use super::clean::{end_instances, remove_groups};
-use super::launch::FOLDER;
+use super::launch::{FOLDER, GROUP, INSTANCE};
 use super::{TAG_EXPIRES, TAG_OWNER, TAG_RUN, failure, timestamp, unix_seconds};
 use crate::aws::ec2::Tags;
 use crate::aws::{self, Session};
+
+/// An ended instance to let go of its security group.
+const ENDED: Duration = Duration::from_secs(300);
 
 /// Something of ours in the account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,56 +80,53 @@ async fn find(session: &Session) -> Result<Vec<Left>, Failure> {
     Ok(left)
 }
 
-/// Ends what is over in the region, and everything of the given runs, whose processes have to be gone. Says what was
-/// ended and which of the runs have nothing left: their ledgers may go.
-pub async fn sweep(options: &aws::Options, crashed: &[Entry]) -> Result<(Vec<Left>, Vec<String>), Failure> {
-    let patience = Duration::from_secs(300);
+/// Ends what is over in the region; says what that was.
+pub async fn sweep(options: &aws::Options) -> Result<Vec<Left>, Failure> {
     let session = Session::connect(options).await.map_err(|error| failure(&error))?;
-    let runs: Vec<&Entry> = crashed.iter().filter(|entry| is_here(entry, session.region())).collect();
-    let over: Vec<Left> = find(&session)
-        .await?
-        .into_iter()
-        .filter(|left| left.is_over || runs.iter().any(|entry| entry.id == left.run))
-        .collect();
-    let mut first: Option<Failure> = None;
-    let mut note = |error: &aws::Error| {
-        first.get_or_insert(failure(error));
-    };
+    let found = find(&session).await?;
+    let over: Vec<Left> = found.into_iter().filter(|left| left.is_over).collect();
+    let mut first: Option<aws::Error> = None;
     for left in over.iter().filter(|left| left.what == "instance") {
         if let Err(error) = session.terminate(&left.id).await {
-            note(&error);
+            first.get_or_insert(error);
         }
     }
     let groups: Vec<String> =
         over.iter().filter(|left| left.what == "security group").map(|left| left.id.clone()).collect();
-    if let Err(error) = remove_groups(&session, &groups, patience).await {
-        note(&error);
+    if let Err(error) = remove_groups(&session, &groups, ENDED).await {
+        first.get_or_insert(error);
     }
-    let mut done = Vec::new();
-    for entry in runs {
-        let mut clean = true;
-        if let Err(error) = end_instances(&session, &entry.id, patience).await {
-            note(&error);
-            clean = false;
-        }
-        for thing in entry.things.iter().filter(|thing| thing.kind == FOLDER) {
-            let Some(bucket) = thing.details.get("bucket") else { continue };
-            if let Err(error) = session.remove_objects(bucket, &format!("{}/", thing.name)).await {
-                note(&error);
-                clean = false;
-            }
-        }
-        if clean {
-            done.push(entry.id.clone());
-        }
-    }
-    first.map_or(Ok((over, done)), Err)
+    first.map_or(Ok(over), |error| Err(failure(&error)))
 }
 
-/// Whether a run was in this region and its process is gone.
-fn is_here(entry: &Entry, region: &str) -> bool {
-    let details = |details: &BTreeMap<String, String>| details.get("region").is_some_and(|other| other == region);
-    !entry.is_running && entry.target == "ssm" && entry.things.iter().any(|thing| details(&thing.details))
+/// Removes a thing of a ledger; `None` when it is none of ours. Everything is looked for by its tag or name, because a
+/// run that crashed may not have come to know its id.
+pub async fn remove(thing: &Thing) -> Option<Result<(), Failure>> {
+    let detail = |name: &str| thing.details.get(name).cloned();
+    if !matches!(thing.kind.as_str(), INSTANCE | GROUP | FOLDER) {
+        return None;
+    }
+    let options = aws::Options { region: detail("region"), profile: detail("profile") };
+    let session = match Session::connect(&options).await {
+        Ok(session) => session,
+        Err(error) => return Some(Err(failure(&error))),
+    };
+    let removed = match (thing.kind.as_str(), detail("bucket")) {
+        (INSTANCE, _) => end_instances(&session, &thing.name, ENDED).await.map(|_| ()),
+        (GROUP, _) => remove_named(&session, &thing.name).await,
+        (_, Some(bucket)) => {
+            let folder = format!("{}/", thing.name);
+            session.remove_objects(&bucket, &folder).await.map(|_| ())
+        }
+        (_, None) => Ok(()),
+    };
+    Some(removed.map_err(|error| failure(&error)))
+}
+
+async fn remove_named(session: &Session, name: &str) -> Result<(), aws::Error> {
+    let groups = session.groups("group-name", &[name]).await?;
+    let ids: Vec<String> = groups.into_iter().map(|group| group.id).collect();
+    remove_groups(session, &ids, ENDED).await.map(|_| ())
 }
 
 #[cfg(test)]

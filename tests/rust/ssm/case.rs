@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use molotov::autosizer::ssm::{Options, Patience, Ssm, check, list, sweep};
 use molotov::autosizer::{
-    Cancel, Failure, Ledger, Limits, Load, LoadEnd, Order, Run, Service, Steps, Target, read_all, size,
+    Cancel, Failure, Ledger, Limits, Load, LoadEnd, Order, Run, Service, Steps, Target, gc, size,
 };
 use molotov::monitor::Metric;
 use serde_json::{Value, json};
@@ -94,13 +94,10 @@ pub(super) fn run() {
     let ledgers = folder.join("ledgers");
     let answer = match order["do"].as_str().unwrap_or("size") {
         "sweep" => {
-            let entries = read_all(&ledgers).unwrap();
-            let swept = runtime.block_on(sweep(&options.session, &entries));
-            let (left, done) = swept.unwrap();
-            for entry in entries.iter().filter(|entry| done.contains(&entry.id)) {
-                std::fs::remove_file(&entry.path).unwrap();
-            }
-            json!({ "swept": left.len() })
+            let removed = runtime.block_on(gc(&ledgers)).unwrap();
+            assert!(removed.iter().all(|one| one.result.is_ok()), "{removed:?}");
+            let left = runtime.block_on(sweep(&options.session)).unwrap();
+            json!({ "removed": removed.len(), "swept": left.len() })
         }
         "list" => {
             let left = runtime.block_on(list(&options.session)).unwrap();
