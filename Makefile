@@ -114,7 +114,7 @@ test-abi3: $(VENVS)/main/.ready
 	done
 
 wheel: $(VENVS)/main/.ready  ## the wheel to give away: optimised, for this interpreter
-	@$(BIN)/maturin build --release -i $(INTERPRETER) --out dist
+	@$(BIN)/maturin build --release --features python,autosizer,aws -i $(INTERPRETER) --out dist
 
 demo: system  ## start a real Kinto and find how many workers it carries
 	@$(INTERPRETER) tools/demo.py

@@ -65,7 +65,12 @@ impl Session {
             "2010-05-08",
             &[("InstanceProfileName", profile)],
         );
-        let answer = self.call(Call { action, body: Body::Query(&form) }).await?;
+        let answer = self
+            .call(Call {
+                action,
+                body: Body::Query(&form),
+            })
+            .await?;
         let document = xml::parse(action, &answer)?;
         let role = xml::find(document.root(), "Roles")
             .and_then(|roles| xml::find(roles, "RoleName"))
@@ -102,21 +107,36 @@ impl Session {
         let action = "ec2:AuthorizeSecurityGroupIngress";
         let unknown = |why: String| {
             let hint = "; give the addresses that may connect by --allow-from";
-            Error::new(action, Kind::NoAnswer, format!("own address unknown: {why}{hint}"))
+            Error::new(
+                action,
+                Kind::NoAnswer,
+                format!("own address unknown: {why}{hint}"),
+            )
         };
         if private || seen_from.is_loopback() {
             // Connecting a UDP socket sends nothing, but chooses the route.
-            let any = if seen_from.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+            let any = if seen_from.is_ipv4() {
+                "0.0.0.0:0"
+            } else {
+                "[::]:0"
+            };
             let socket = UdpSocket::bind(any).map_err(|error| unknown(error.to_string()))?;
             socket
                 .connect(SocketAddr::new(seen_from, 9))
                 .map_err(|error| unknown(error.to_string()))?;
-            let own = socket.local_addr().map_err(|error| unknown(error.to_string()))?;
+            let own = socket
+                .local_addr()
+                .map_err(|error| unknown(error.to_string()))?;
             return Ok(own.ip());
         }
         let url = env::var("AUTOSIZER_ADDRESS_URL").unwrap_or_else(|_| OWN_ADDRESS_URL.to_owned());
-        let text = self.plain(action, &url).await.map_err(|error| unknown(error.message))?;
-        text.trim().parse().map_err(|_| unknown(format!("{url} does not tell an address")))
+        let text = self
+            .plain(action, &url)
+            .await
+            .map_err(|error| unknown(error.message))?;
+        text.trim()
+            .parse()
+            .map_err(|_| unknown(format!("{url} does not tell an address")))
     }
 }
 

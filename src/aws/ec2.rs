@@ -140,7 +140,9 @@ fn escape(text: &mut String, value: &str) {
         } else {
             text.push('%');
             for half in [byte >> 4, byte & 15] {
-                text.push(char::from(DIGITS.get(usize::from(half)).copied().unwrap_or(b'0')));
+                text.push(char::from(
+                    DIGITS.get(usize::from(half)).copied().unwrap_or(b'0'),
+                ));
             }
         }
     }
@@ -181,7 +183,11 @@ impl Session {
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
         let form = form(name, VERSION, &fields);
-        self.call(Call { action, body: Body::Query(&form) }).await
+        self.call(Call {
+            action,
+            body: Body::Query(&form),
+        })
+        .await
     }
 
     /// What the type is; an unknown one is [`Kind::Unsupported`].
@@ -206,8 +212,12 @@ impl Session {
             .collect();
         Ok(InstanceType {
             name: name.to_owned(),
-            vcpus: xml::text(item, &["vCpuInfo", "defaultVCpus"]).parse().unwrap_or(0),
-            memory_mib: xml::text(item, &["memoryInfo", "sizeInMiB"]).parse().unwrap_or(0),
+            vcpus: xml::text(item, &["vCpuInfo", "defaultVCpus"])
+                .parse()
+                .unwrap_or(0),
+            memory_mib: xml::text(item, &["memoryInfo", "sizeInMiB"])
+                .parse()
+                .unwrap_or(0),
             architectures,
             is_burstable: xml::text(item, &["burstablePerformanceSupported"]) == "true",
             network: xml::text(item, &["networkInfo", "networkPerformance"]).to_owned(),
@@ -222,9 +232,11 @@ impl Session {
         fields.filter(1, "instance-type", &[instance_type]);
         let answer = self.ec2(action, fields).await?;
         let document = xml::parse(action, &answer)?;
-        Ok(xml::items(document.root_element(), "instanceTypeOfferingSet")
-            .map(|item| xml::text(item, &["location"]).to_owned())
-            .collect())
+        Ok(
+            xml::items(document.root_element(), "instanceTypeOfferingSet")
+                .map(|item| xml::text(item, &["location"]).to_owned())
+                .collect(),
+        )
     }
 
     /// The subnet of that id, or the default subnets of all zones.
@@ -246,7 +258,10 @@ impl Session {
             .collect();
         subnets.sort_by(|one, other| one.zone.cmp(&other.zone));
         if subnets.is_empty() {
-            let why = format!("{} has no default subnet; give one by --subnet", self.region());
+            let why = format!(
+                "{} has no default subnet; give one by --subnet",
+                self.region()
+            );
             return Err(Error::new(action, Kind::NotFound, why));
         }
         Ok(subnets)
@@ -410,28 +425,58 @@ impl Launch<'_> {
         one(&mut fields, "ClientToken", self.token);
         one(&mut fields, "ImageId", self.image);
         one(&mut fields, "InstanceType", self.instance_type);
-        let profile = if self.profile.starts_with("arn:") { "Arn" } else { "Name" };
+        let profile = if self.profile.starts_with("arn:") {
+            "Arn"
+        } else {
+            "Name"
+        };
         fields.add(format!("IamInstanceProfile.{profile}"), self.profile);
         one(&mut fields, "NetworkInterface.1.DeviceIndex", "0");
         one(&mut fields, "NetworkInterface.1.SubnetId", self.subnet);
-        one(&mut fields, "NetworkInterface.1.SecurityGroupId.1", self.group);
-        one(&mut fields, "NetworkInterface.1.DeleteOnTermination", "true");
+        one(
+            &mut fields,
+            "NetworkInterface.1.SecurityGroupId.1",
+            self.group,
+        );
+        one(
+            &mut fields,
+            "NetworkInterface.1.DeleteOnTermination",
+            "true",
+        );
         let public = if self.public { "true" } else { "false" };
-        one(&mut fields, "NetworkInterface.1.AssociatePublicIpAddress", public);
+        one(
+            &mut fields,
+            "NetworkInterface.1.AssociatePublicIpAddress",
+            public,
+        );
         // The service in its container has no business with the instance's credentials: one hop does not reach it.
         one(&mut fields, "MetadataOptions.HttpTokens", "required");
         one(&mut fields, "MetadataOptions.HttpPutResponseHopLimit", "1");
-        one(&mut fields, "InstanceInitiatedShutdownBehavior", "terminate");
+        one(
+            &mut fields,
+            "InstanceInitiatedShutdownBehavior",
+            "terminate",
+        );
         one(&mut fields, "BlockDeviceMapping.1.DeviceName", "/dev/xvda");
         one(&mut fields, "BlockDeviceMapping.1.Ebs.VolumeType", "gp3");
-        one(&mut fields, "BlockDeviceMapping.1.Ebs.DeleteOnTermination", "true");
-        fields.add("BlockDeviceMapping.1.Ebs.VolumeSize", self.disk_gib.to_string());
+        one(
+            &mut fields,
+            "BlockDeviceMapping.1.Ebs.DeleteOnTermination",
+            "true",
+        );
+        fields.add(
+            "BlockDeviceMapping.1.Ebs.VolumeSize",
+            self.disk_gib.to_string(),
+        );
         if self.is_burstable {
             one(&mut fields, "CreditSpecification.CpuCredits", "unlimited");
         }
         let user_data = base64::engine::general_purpose::STANDARD.encode(self.user_data);
         fields.add("UserData", user_data);
-        for (position, kind) in ["instance", "volume", "network-interface"].iter().enumerate() {
+        for (position, kind) in ["instance", "volume", "network-interface"]
+            .iter()
+            .enumerate()
+        {
             fields.tags(position + 1, kind, self.tags);
         }
         if self.dry_run {
@@ -487,7 +532,10 @@ mod tests {
     #[test]
     fn forms_are_escaped() {
         let text = form("X", "1", &[("Tag.1.Key", "sizer:run"), ("V", "a b&c=ä~")]);
-        assert_eq!(text, "Action=X&Version=1&Tag.1.Key=sizer%3Arun&V=a%20b%26c%3D%C3%A4~");
+        assert_eq!(
+            text,
+            "Action=X&Version=1&Tag.1.Key=sizer%3Arun&V=a%20b%26c%3D%C3%A4~"
+        );
     }
 
     #[test]
@@ -518,9 +566,18 @@ mod tests {
     fn a_launch_is_hardened_and_tagged() {
         let tags = Tags::from([("sizer:run".to_owned(), "r1".to_owned())]);
         let launch = Launch {
-            token: "t", image: "ami-1", instance_type: "t3.medium", subnet: "subnet-1", group: "sg-1",
-            profile: "p", public: true, user_data: "#!/bin/sh\n", tags: &tags, disk_gib: 20,
-            is_burstable: true, dry_run: true,
+            token: "t",
+            image: "ami-1",
+            instance_type: "t3.medium",
+            subnet: "subnet-1",
+            group: "sg-1",
+            profile: "p",
+            public: true,
+            user_data: "#!/bin/sh\n",
+            tags: &tags,
+            disk_gib: 20,
+            is_burstable: true,
+            dry_run: true,
         };
         let fields = launch.fields().0;
         let has = |name: &str, value: &str| fields.contains(&(name.to_owned(), value.to_owned()));

@@ -103,10 +103,7 @@ impl Error {
 
     /// Whether the same call may succeed in a moment.
     pub(super) fn is_transient(&self) -> bool {
-        matches!(
-            self.kind,
-            Kind::Throttled | Kind::Service | Kind::NoAnswer
-        )
+        matches!(self.kind, Kind::Throttled | Kind::Service | Kind::NoAnswer)
     }
 }
 
@@ -131,35 +128,76 @@ fn shorten(message: &str) -> String {
 
 fn kind(status: u16, code: &str, message: &str) -> Kind {
     match code {
-        "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" | "Forbidden"
-        | "NotAuthorized" | "AuthorizationError" | "UnauthorizedAccess" => Kind::Denied,
-        "AuthFailure" | "UnrecognizedClientException" | "InvalidClientTokenId"
-        | "SignatureDoesNotMatch" | "InvalidSignatureException" | "IncompleteSignature"
-        | "MissingAuthenticationToken" | "MissingAuthenticationTokenException"
-        | "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" | "RequestTimeTooSkewed"
-        | "InvalidAccessKeyId" | "InvalidToken" => Kind::BadCredentials,
+        "UnauthorizedOperation"
+        | "AccessDenied"
+        | "AccessDeniedException"
+        | "Forbidden"
+        | "NotAuthorized"
+        | "AuthorizationError"
+        | "UnauthorizedAccess" => Kind::Denied,
+        "AuthFailure"
+        | "UnrecognizedClientException"
+        | "InvalidClientTokenId"
+        | "SignatureDoesNotMatch"
+        | "InvalidSignatureException"
+        | "IncompleteSignature"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException"
+        | "ExpiredToken"
+        | "ExpiredTokenException"
+        | "RequestExpired"
+        | "RequestTimeTooSkewed"
+        | "InvalidAccessKeyId"
+        | "InvalidToken" => Kind::BadCredentials,
         "DryRunOperation" => Kind::DryRun,
-        "InsufficientInstanceCapacity" | "InsufficientHostCapacity" | "InsufficientCapacity"
-        | "InsufficientFreeAddressesInSubnet" | "SpotMaxPriceTooLow" => Kind::NoCapacity,
-        "VcpuLimitExceeded" | "InstanceLimitExceeded" | "MaxSpotInstanceCountExceeded"
-        | "SecurityGroupLimitExceeded" | "RulesPerSecurityGroupLimitExceeded"
-        | "VolumeLimitExceeded" | "PendingVerification" | "Blocked" => Kind::Quota,
-        "Unsupported" | "UnsupportedOperation" | "InvalidInstanceType"
-        | "InvalidDocument" | "UnsupportedPlatformType" => Kind::Unsupported,
-        "Throttling" | "ThrottlingException" | "RequestLimitExceeded" | "SlowDown"
-        | "TooManyRequestsException" | "RateExceeded" | "PriorRequestNotComplete"
+        "InsufficientInstanceCapacity"
+        | "InsufficientHostCapacity"
+        | "InsufficientCapacity"
+        | "InsufficientFreeAddressesInSubnet"
+        | "SpotMaxPriceTooLow" => Kind::NoCapacity,
+        "VcpuLimitExceeded"
+        | "InstanceLimitExceeded"
+        | "MaxSpotInstanceCountExceeded"
+        | "SecurityGroupLimitExceeded"
+        | "RulesPerSecurityGroupLimitExceeded"
+        | "VolumeLimitExceeded"
+        | "PendingVerification"
+        | "Blocked" => Kind::Quota,
+        "Unsupported"
+        | "UnsupportedOperation"
+        | "InvalidInstanceType"
+        | "InvalidDocument"
+        | "UnsupportedPlatformType" => Kind::Unsupported,
+        "Throttling"
+        | "ThrottlingException"
+        | "RequestLimitExceeded"
+        | "SlowDown"
+        | "TooManyRequestsException"
+        | "RateExceeded"
+        | "PriorRequestNotComplete"
         | "BandwidthLimitExceeded" => Kind::Throttled,
         "DependencyViolation" | "ResourceInUse" => Kind::InUse,
-        "InvalidInstanceId" | "InvocationDoesNotExist" | "InvalidCommandId" | "ParameterNotFound"
-        | "NoSuchKey" | "NoSuchBucket" | "NoSuchResourceException" | "NotFound" => Kind::NotFound,
+        "InvalidInstanceId"
+        | "InvocationDoesNotExist"
+        | "InvalidCommandId"
+        | "ParameterNotFound"
+        | "NoSuchKey"
+        | "NoSuchBucket"
+        | "NoSuchResourceException"
+        | "NotFound" => Kind::NotFound,
         "NoSuchEntity" | "InvalidParameterValue" if is_about_profile(message) => {
             Kind::NotPropagated
         }
         "NoSuchEntity" => Kind::NotFound,
         _ if code.ends_with(".NotFound") => Kind::NotFound,
         _ if code.ends_with(".Duplicate") => Kind::Duplicate,
-        "InternalError" | "InternalFailure" | "InternalServerError" | "ServiceUnavailable"
-        | "Unavailable" | "RequestTimeout" | "ServiceUnavailableException" => Kind::Service,
+        "InternalError"
+        | "InternalFailure"
+        | "InternalServerError"
+        | "ServiceUnavailable"
+        | "Unavailable"
+        | "RequestTimeout"
+        | "ServiceUnavailableException" => Kind::Service,
         _ if status == 404 => Kind::NotFound,
         _ if status == 403 => Kind::Denied,
         _ if status == 429 => Kind::Throttled,
@@ -215,7 +253,12 @@ mod tests {
     fn codes_have_one_meaning() {
         for (status, code, message, expected) in [
             (403, "UnauthorizedOperation", "", Kind::Denied),
-            (400, "com.amazonaws.ssm#ThrottlingException", "", Kind::Throttled),
+            (
+                400,
+                "com.amazonaws.ssm#ThrottlingException",
+                "",
+                Kind::Throttled,
+            ),
             (400, "InvalidInstanceID.NotFound", "", Kind::NotFound),
             (400, "InvalidPermission.Duplicate", "", Kind::Duplicate),
             (412, "DryRunOperation", "", Kind::DryRun),
@@ -223,8 +266,18 @@ mod tests {
             (400, "VcpuLimitExceeded", "", Kind::Quota),
             (503, "SlowDown", "", Kind::Throttled),
             (502, "", "", Kind::Service),
-            (400, "InvalidParameterValue", "Invalid IAM Instance Profile name", Kind::NotPropagated),
-            (400, "InvalidParameterValue", "Invalid value for portRange", Kind::Invalid),
+            (
+                400,
+                "InvalidParameterValue",
+                "Invalid IAM Instance Profile name",
+                Kind::NotPropagated,
+            ),
+            (
+                400,
+                "InvalidParameterValue",
+                "Invalid value for portRange",
+                Kind::Invalid,
+            ),
             (400, "NoSomething", "", Kind::Invalid),
         ] {
             let error = Error::of_service("ec2:RunInstances", status, code, message);
@@ -237,7 +290,10 @@ mod tests {
         let message = "You are not authorized. Encoded authorization failure message: AAAA";
         let error = Error::of_service("ec2:RunInstances", 403, "UnauthorizedOperation", message);
         let text = error.to_string();
-        assert!(text.starts_with("ec2:RunInstances failed: UnauthorizedOperation: "), "{text}");
+        assert!(
+            text.starts_with("ec2:RunInstances failed: UnauthorizedOperation: "),
+            "{text}"
+        );
         assert!(text.contains("statement \"Launch\""), "{text}");
         assert!(!text.contains("AAAA"), "{text}");
     }

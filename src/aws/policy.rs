@@ -158,17 +158,16 @@ pub fn operator(names: &Names) -> Value {
     let statements: Vec<Value> = STATEMENTS
         .iter()
         .map(|statement| {
-            let mut whole = json!({
-                "Sid": statement.name,
-                "Effect": "Allow",
-                "Action": statement.actions,
-            });
             let (resource, condition) = statement.scope.limits(names, statement.actions);
-            whole["Resource"] = resource;
+            let mut whole = serde_json::Map::new();
+            whole.insert("Sid".to_owned(), statement.name.into());
+            whole.insert("Effect".to_owned(), "Allow".into());
+            whole.insert("Action".to_owned(), statement.actions.into());
+            whole.insert("Resource".to_owned(), resource);
             if let Some(condition) = condition {
-                whole["Condition"] = condition;
+                whole.insert("Condition".to_owned(), condition);
             }
-            whole
+            Value::Object(whole)
         })
         .collect();
     json!({ "Version": "2012-10-17", "Statement": statements })
@@ -260,11 +259,16 @@ impl Scope {
                 })),
             ),
             Self::Role => (
-                json!(format!("arn:{partition}:iam::{}:role/{}", names.account, names.role)),
+                json!(format!(
+                    "arn:{partition}:iam::{}:role/{}",
+                    names.account, names.role
+                )),
                 Some(json!({ "StringEquals": { "iam:PassedToService": "ec2.amazonaws.com" } })),
             ),
             Self::Document => (
-                json!(format!("arn:{partition}:ssm:*::document/AWS-RunShellScript")),
+                json!(format!(
+                    "arn:{partition}:ssm:*::document/AWS-RunShellScript"
+                )),
                 None,
             ),
             Self::PublicParameters => (

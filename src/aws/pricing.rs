@@ -53,7 +53,12 @@ impl Session {
 fn read(answer: &str) -> Result<Option<Price>, String> {
     let answer: Value = serde_json::from_str(answer).map_err(|error| error.to_string())?;
     let mut found: Option<Price> = None;
-    for product in answer.get("PriceList").and_then(Value::as_array).into_iter().flatten() {
+    for product in answer
+        .get("PriceList")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
         let product: Value = match product.as_str() {
             Some(text) => serde_json::from_str(text).map_err(|error| error.to_string())?,
             None => product.clone(),
@@ -91,7 +96,10 @@ fn hourly(product: &Value) -> Vec<f64> {
             .map(|object| object.values().cloned().collect())
             .unwrap_or_default()
     };
-    let terms = product.pointer("/terms/OnDemand").map(values).unwrap_or_default();
+    let terms = product
+        .pointer("/terms/OnDemand")
+        .map(values)
+        .unwrap_or_default();
     terms
         .iter()
         .filter_map(|term| term.get("priceDimensions"))
@@ -102,7 +110,13 @@ fn hourly(product: &Value) -> Vec<f64> {
                 .and_then(Value::as_str)
                 .is_some_and(|unit| unit.eq_ignore_ascii_case("hrs"))
         })
-        .filter_map(|dimension| dimension.pointer("/pricePerUnit/USD")?.as_str()?.parse().ok())
+        .filter_map(|dimension| {
+            dimension
+                .pointer("/pricePerUnit/USD")?
+                .as_str()?
+                .parse()
+                .ok()
+        })
         .filter(|price: &f64| price.is_finite() && *price > 0.0)
         .collect()
 }

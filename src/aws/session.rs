@@ -32,7 +32,7 @@ use super::xml;
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Credentials that end sooner than this are loaded anew.
-const RENEW_BEFORE: Duration = Duration::from_secs(300);
+const RENEW_BEFORE: Duration = Duration::from_mins(5);
 
 /// What may be set by hand; the rest is as the environment and `~/.aws` say.
 #[derive(Debug, Clone, Default)]
@@ -197,7 +197,10 @@ impl Session {
             }
             _ => (format!("{service}.{}.{suffix}", self.region), self.region()),
         };
-        (own.unwrap_or_else(|| format!("https://{host}")), region.to_owned())
+        (
+            own.unwrap_or_else(|| format!("https://{host}")),
+            region.to_owned(),
+        )
     }
 
     /// Calls, signed, and tries again what is transient. Every call of ours may take effect twice without harm.
@@ -222,10 +225,15 @@ impl Session {
         let (endpoint, region) = self.endpoint(service);
         let url = format!("{}/", endpoint.trim_end_matches('/'));
         let (body, kind, target) = match call.body {
-            Body::Query(form) => (form, "application/x-www-form-urlencoded; charset=utf-8", None),
+            Body::Query(form) => (
+                form,
+                "application/x-www-form-urlencoded; charset=utf-8",
+                None,
+            ),
             Body::Json { target, text } => (text, "application/x-amz-json-1.1", Some(target)),
         };
-        let unusable = |error: &dyn std::error::Error| Error::new(action, Kind::Invalid, chain(error));
+        let unusable =
+            |error: &dyn std::error::Error| Error::new(action, Kind::Invalid, chain(error));
         let mut request = http::Request::builder()
             .method("POST")
             .uri(&url)
@@ -233,16 +241,22 @@ impl Session {
         if let Some(target) = target {
             request = request.header("x-amz-target", target);
         }
-        let mut request = request.body(body.to_owned()).map_err(|error| unusable(&error))?;
+        let mut request = request
+            .body(body.to_owned())
+            .map_err(|error| unusable(&error))?;
         if let Some(host) = request.uri().authority().map(ToString::to_string) {
             let host = host.parse().map_err(|error| unusable(&error))?;
             request.headers_mut().insert("host", host);
         }
         self.sign(action, service, &region, &mut request).await?;
-        let request = HttpRequest::try_from(request.map(SdkBody::from))
-            .map_err(|error| unusable(&error))?;
+        let request =
+            HttpRequest::try_from(request.map(SdkBody::from)).map_err(|error| unusable(&error))?;
         let answer = tokio::time::timeout(CALL_TIMEOUT, async {
-            let answer = self.connector.call(request).await.map_err(|error| chain(&error))?;
+            let answer = self
+                .connector
+                .call(request)
+                .await
+                .map_err(|error| chain(&error))?;
             let status = answer.status().as_u16();
             let body = collect(answer.into_body()).await?;
             Ok::<_, String>((status, body))
@@ -309,7 +323,11 @@ impl Session {
         let failed = |why: String| Error::new(action, Kind::NoAnswer, why);
         let request = HttpRequest::get(url).map_err(|error| failed(chain(&error)))?;
         let answer = tokio::time::timeout(CALL_TIMEOUT, async {
-            let answer = self.connector.call(request).await.map_err(|error| chain(&error))?;
+            let answer = self
+                .connector
+                .call(request)
+                .await
+                .map_err(|error| chain(&error))?;
             collect(answer.into_body()).await
         });
         answer

@@ -9,8 +9,13 @@ use super::error::{Error, Kind};
 
 /// The answer as a tree.
 pub(super) fn parse<'a>(action: &'static str, text: &'a str) -> Result<Document<'a>, Error> {
-    Document::parse(text)
-        .map_err(|error| Error::new(action, Kind::Answer, format!("no XML in the answer: {error}")))
+    Document::parse(text).map_err(|error| {
+        Error::new(
+            action,
+            Kind::Answer,
+            format!("no XML in the answer: {error}"),
+        )
+    })
 }
 
 /// The first descendant of that name.

@@ -146,7 +146,10 @@ pub fn autosizer_account(
 }
 
 #[cfg(feature = "aws")]
-fn account(what: &str, options: &crate::autosizer::Options) -> Result<(Vec<String>, bool), Failure> {
+fn account(
+    what: &str,
+    options: &crate::autosizer::Options,
+) -> Result<(Vec<String>, bool), Failure> {
     use crate::autosizer::ssm::{Command, account};
     let command = match what {
         "check" => Command::Check,
@@ -161,8 +164,10 @@ fn account(what: &str, options: &crate::autosizer::Options) -> Result<(Vec<Strin
 
 #[cfg(not(feature = "aws"))]
 fn account(what: &str, _: &crate::autosizer::Options) -> Result<(Vec<String>, bool), Failure> {
-    Err(Failure::configuration(format!("this build cannot do {what}: it has no AWS"))
-        .advise("install a wheel, or build with --features aws"))
+    Err(
+        Failure::configuration(format!("this build cannot do {what}: it has no AWS"))
+            .advise("install a wheel, or build with --features aws"),
+    )
 }
 
 /// A TOML file as JSON: CPython has no reader of its own before 3.11.

@@ -32,6 +32,8 @@ default_ulimits = ["nofile=16384:16384", "nproc=4096:4096"]
 runtime = "$runtime"
 events_logger = "file"
 cgroup_manager = "cgroupfs"
+[network]
+network_backend = "netavark"
 CONF
   cat >"$CONTAINERS_STORAGE_CONF" <<CONF
 [storage]

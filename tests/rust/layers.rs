@@ -13,7 +13,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sizing", &["metrics"]),
     ("verdict", &["monitor"]),
     ("results", &["metrics", "monitor", "sizing", "verdict"]),
-    ("autosizer", &["aws", "monitor", "results", "sizing", "verdict"]),
+    (
+        "autosizer",
+        &["aws", "monitor", "results", "sizing", "verdict"],
+    ),
     ("aws", &[]),
     (
         "python",

@@ -27,10 +27,16 @@ pub async fn account(command: Command, asked: &Asked) -> Result<(Vec<String>, bo
     let mut filled = asked.clone();
     for (name, value) in [("instance_profile", "ROLE"), ("bucket", "BUCKET")] {
         if command != Command::Check {
-            filled.target.entry(name.to_owned()).or_insert_with(|| value.into());
+            filled
+                .target
+                .entry(name.to_owned())
+                .or_insert_with(|| value.into());
         }
     }
-    let given = asked.instance_type.as_deref().and_then(|types| types.split(',').next());
+    let given = asked
+        .instance_type
+        .as_deref()
+        .and_then(|types| types.split(',').next());
     let row = Row {
         instance_type: Some(given.unwrap_or("c8g.large").trim().to_owned()),
         ..Row::default()
@@ -39,7 +45,9 @@ pub async fn account(command: Command, asked: &Asked) -> Result<(Vec<String>, bo
     match command {
         Command::Check => {
             let findings = check(&options).await;
-            let is_fine = findings.iter().all(|finding| finding.is_fine != Some(false));
+            let is_fine = findings
+                .iter()
+                .all(|finding| finding.is_fine != Some(false));
             let lines = findings.into_iter().map(|finding| {
                 let sign = match finding.is_fine {
                     Some(true) => "ok",
@@ -50,10 +58,19 @@ pub async fn account(command: Command, asked: &Asked) -> Result<(Vec<String>, bo
             });
             Ok((lines.collect(), is_fine))
         }
-        Command::List => Ok((list(&options.session).await?.iter().map(line).collect(), true)),
+        Command::List => Ok((
+            list(&options.session).await?.iter().map(line).collect(),
+            true,
+        )),
         Command::Sweep => {
             let swept = sweep(&options.session).await?;
-            Ok((swept.iter().map(|left| format!("ended {}", line(left))).collect(), true))
+            Ok((
+                swept
+                    .iter()
+                    .map(|left| format!("ended {}", line(left)))
+                    .collect(),
+                true,
+            ))
         }
         Command::Policy => Ok((policies(&options).await, true)),
     }

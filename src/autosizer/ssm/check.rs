@@ -23,7 +23,11 @@ pub struct Finding {
 pub async fn check(options: &Options) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut tell = |question, is_fine, answer: String| {
-        findings.push(Finding { question, is_fine, answer });
+        findings.push(Finding {
+            question,
+            is_fine,
+            answer,
+        });
     };
     let session = match Session::connect(&options.session).await {
         Ok(session) => session,
@@ -33,7 +37,11 @@ pub async fn check(options: &Options) -> Vec<Finding> {
         }
     };
     match session.identity().await {
-        Ok(identity) => tell("credentials", Some(true), format!("{} in {}", identity.arn, session.region())),
+        Ok(identity) => tell(
+            "credentials",
+            Some(true),
+            format!("{} in {}", identity.arn, session.region()),
+        ),
         Err(error) => {
             tell("credentials", Some(false), error.to_string());
             return findings;
@@ -45,12 +53,19 @@ pub async fn check(options: &Options) -> Vec<Finding> {
     }
     match session.role(&options.instance_profile).await {
         Ok(role) if role.role.is_empty() => {
-            tell("role", Some(false), format!("the profile {} has no role", role.profile));
+            tell(
+                "role",
+                Some(false),
+                format!("the profile {} has no role", role.profile),
+            );
         }
         Ok(role) => tell(
             "role",
             Some(true),
-            format!("{}; it needs AmazonSSMManagedInstanceCore and the second policy of `autosizer iam-policy`", role.role),
+            format!(
+                "{}; it needs AmazonSSMManagedInstanceCore and the second policy of `autosizer iam-policy`",
+                role.role
+            ),
         ),
         // Looking at roles is more than a run needs.
         Err(error) if error.kind == Kind::Denied => tell("role", None, error.to_string()),
@@ -68,7 +83,10 @@ pub async fn check(options: &Options) -> Vec<Finding> {
         Ok(quota) => tell(
             "quota",
             Some(quota.vcpus >= f64::from(kind.vcpus)),
-            format!("{} virtual cores of this class at once ({}), {} needed", quota.vcpus, quota.code, kind.vcpus),
+            format!(
+                "{} virtual cores of this class at once ({}), {} needed",
+                quota.vcpus, quota.code, kind.vcpus
+            ),
         ),
         Err(error) => tell("quota", None, error.to_string()),
     }
@@ -78,8 +96,15 @@ pub async fn check(options: &Options) -> Vec<Finding> {
     }
     match session.instances("tag-key", &[super::TAG_RUN]).await {
         Ok(instances) => {
-            let running = instances.iter().filter(|instance| !instance.is_gone()).count();
-            tell("left over", Some(true), format!("{running} instances of autosizer"));
+            let running = instances
+                .iter()
+                .filter(|instance| !instance.is_gone())
+                .count();
+            tell(
+                "left over",
+                Some(true),
+                format!("{running} instances of autosizer"),
+            );
         }
         Err(error) => tell("left over", Some(false), error.to_string()),
     }
@@ -103,7 +128,11 @@ fn describe(kind: &InstanceType) -> String {
 }
 
 /// Asks EC2 whether it would launch. Without a security group of ours yet the default one stands in.
-async fn dry_run(session: &Session, options: &Options, kind: &InstanceType) -> Result<String, Error> {
+async fn dry_run(
+    session: &Session,
+    options: &Options,
+    kind: &InstanceType,
+) -> Result<String, Error> {
     let name = architecture(kind)
         .map_err(|failure| Error::new("ssm:GetParameter", Kind::Unsupported, failure.what))?;
     let image = match &options.image_id {
@@ -115,9 +144,18 @@ async fn dry_run(session: &Session, options: &Options, kind: &InstanceType) -> R
     let subnet = subnets
         .iter()
         .find(|subnet| zones.contains(&subnet.zone))
-        .ok_or_else(|| Error::new("ec2:DescribeSubnets", Kind::Unsupported, "no subnet in a zone that offers the type"))?;
+        .ok_or_else(|| {
+            Error::new(
+                "ec2:DescribeSubnets",
+                Kind::Unsupported,
+                "no subnet in a zone that offers the type",
+            )
+        })?;
     let groups = session.groups("vpc-id", &[&subnet.vpc]).await?;
-    let group = groups.iter().find(|group| group.name == "default").map(|group| group.id.clone());
+    let group = groups
+        .iter()
+        .find(|group| group.name == "default")
+        .map(|group| group.id.clone());
     let tags = Tags::from([(super::TAG_RUN.to_owned(), "check".to_owned())]);
     let user_data = scripts::user_data(options.time_to_live);
     let launch = Launch {
@@ -135,12 +173,18 @@ async fn dry_run(session: &Session, options: &Options, kind: &InstanceType) -> R
         dry_run: true,
     };
     match session.launch(&launch).await {
-        Err(error) if error.kind == Kind::DryRun => Ok(format!("allowed in {}, with {image}", subnet.zone)),
+        Err(error) if error.kind == Kind::DryRun => {
+            Ok(format!("allowed in {}, with {image}", subnet.zone))
+        }
         Err(error) => Err(error),
         Ok(instance) => {
             // An endpoint that does not know dry runs has launched it.
             session.terminate(&instance.id).await?;
-            Err(Error::new("ec2:RunInstances", Kind::Answer, "the endpoint does not know dry runs"))
+            Err(Error::new(
+                "ec2:RunInstances",
+                Kind::Answer,
+                "the endpoint does not know dry runs",
+            ))
         }
     }
 }

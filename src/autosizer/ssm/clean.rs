@@ -35,7 +35,15 @@ impl Ssm {
         }
         if stays && self.commanded {
             let name = self.numbered("clean");
-            match self.step(run, &name, &scripts::clean(&run.id), self.options.patience.step).await {
+            match self
+                .step(
+                    run,
+                    &name,
+                    &scripts::clean(&run.id),
+                    self.options.patience.step,
+                )
+                .await
+            {
                 Ok(_) => {}
                 Err(failure) => note(failure),
             }
@@ -56,13 +64,17 @@ impl Ssm {
             }
             // The group of an instance that was taken over has the name of the run that made it.
             if let Some(instance) = &self.instance
-                && let Err(error) = remove_groups(session, &instance.groups, self.options.patience.ended).await
+                && let Err(error) =
+                    remove_groups(session, &instance.groups, self.options.patience.ended).await
             {
                 note(failure(&error));
             }
         }
         let folder = self.folder(run);
-        match session.remove_objects(&self.options.bucket, &format!("{folder}/")).await {
+        match session
+            .remove_objects(&self.options.bucket, &format!("{folder}/"))
+            .await
+        {
             Ok(_) => run.ledger.removed(FOLDER, &folder),
             Err(error) => note(failure(&error)),
         }
@@ -80,7 +92,11 @@ impl Ssm {
 }
 
 /// Ends all instances of a run and removes its security groups.
-pub(super) async fn end_instances(session: &Session, run: &str, patience: Duration) -> Result<(), aws::Error> {
+pub(super) async fn end_instances(
+    session: &Session,
+    run: &str,
+    patience: Duration,
+) -> Result<(), aws::Error> {
     let mut first = None;
     // What was launched a moment ago may not be listed yet, but then its id is known; both ways lead here by the tag.
     let instances = session.instances(&format!("tag:{TAG_RUN}"), &[run]).await?;
@@ -98,7 +114,11 @@ pub(super) async fn end_instances(session: &Session, run: &str, patience: Durati
 }
 
 /// Removes those of the groups that are ours, as soon as their instances let go of them.
-pub(super) async fn remove_groups(session: &Session, ids: &[String], patience: Duration) -> Result<(), aws::Error> {
+pub(super) async fn remove_groups(
+    session: &Session,
+    ids: &[String],
+    patience: Duration,
+) -> Result<(), aws::Error> {
     if ids.is_empty() {
         return Ok(());
     }
@@ -109,7 +129,11 @@ pub(super) async fn remove_groups(session: &Session, ids: &[String], patience: D
             match session.remove_group(&group.id).await {
                 Ok(()) => break,
                 Err(error) if error.kind == Kind::InUse => {
-                    poll.wait(error.action, &format!("the instance of {} to end", group.id)).await?;
+                    poll.wait(
+                        error.action,
+                        &format!("the instance of {} to end", group.id),
+                    )
+                    .await?;
                 }
                 Err(error) => return Err(error),
             }

@@ -8,7 +8,9 @@ use std::net::IpAddr;
 use super::super::failure::Failure;
 use super::super::ledger::Thing;
 use super::super::run::Run;
-use super::{Reach, Ssm, TAG_EXPIRES, TAG_OWNER, TAG_RUN, failure, scripts, timestamp, unix_seconds};
+use super::{
+    Reach, Ssm, TAG_EXPIRES, TAG_OWNER, TAG_RUN, failure, scripts, timestamp, unix_seconds,
+};
 use crate::aws::ec2::{Instance, InstanceType, Launch, Subnet, Tags};
 use crate::aws::{Kind, Poll, Session, Status};
 
@@ -21,7 +23,7 @@ pub(super) const FOLDER: &str = "s3-prefix";
 const ARCHITECTURES: [&str; 2] = ["arm64", "x86_64"];
 
 /// Calls that have no such effect twice: an instance that was just made may not be known to every server yet.
-const UNKNOWN_FOR: std::time::Duration = std::time::Duration::from_secs(60);
+const UNKNOWN_FOR: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// The public parameter that names the newest image with an agent. The `minimal` ones have none.
 pub(super) fn image_parameter(architecture: &str) -> String {
@@ -38,19 +40,30 @@ pub(super) fn architecture(kind: &InstanceType) -> Result<&'static str, Failure>
 
 impl Ssm {
     pub(super) fn tags(&self, run: &Run) -> Tags {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds since 1970")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "seconds since 1970"
+        )]
         let now = unix_seconds() as u64;
         Tags::from([
             (TAG_RUN.to_owned(), run.id.clone()),
             (TAG_OWNER.to_owned(), self.options.owner.clone()),
-            (TAG_EXPIRES.to_owned(), timestamp(now + self.options.time_to_live.as_secs())),
+            (
+                TAG_EXPIRES.to_owned(),
+                timestamp(now + self.options.time_to_live.as_secs()),
+            ),
             ("Name".to_owned(), scripts::container(&run.id)),
         ])
     }
 
     /// A thing with what finding it again needs.
     fn thing(&self, kind: &str, name: &str) -> Thing {
-        let region = self.session.as_ref().map(Session::region).unwrap_or_default();
+        let region = self
+            .session
+            .as_ref()
+            .map(Session::region)
+            .unwrap_or_default();
         let mut thing = Thing::new(kind, name).with("region", region);
         if let Some(profile) = &self.options.session.profile {
             thing = thing.with("profile", profile.as_str());
@@ -71,8 +84,13 @@ impl Ssm {
     /// Credentials and bucket: both are needed by everything else, and neither costs anything to try.
     pub(super) async fn connect(&mut self, run: &Run) -> Result<(), Failure> {
         let step = run.steps.begin("connect", "Connecting to AWS");
-        let session = Session::connect(&self.options.session).await.map_err(|error| failure(&error))?;
-        session.check_bucket(&self.options.bucket).await.map_err(|error| failure(&error))?;
+        let session = Session::connect(&self.options.session)
+            .await
+            .map_err(|error| failure(&error))?;
+        session
+            .check_bucket(&self.options.bucket)
+            .await
+            .map_err(|error| failure(&error))?;
         step.done("");
         self.session = Some(session);
         let folder = self.folder(run);
@@ -82,20 +100,34 @@ impl Ssm {
     /// Takes an instance that is there already. Only one of ours is tagged and ended.
     pub(super) async fn reuse(&mut self, run: &Run, id: &str) -> Result<(), Failure> {
         let session = self.session()?;
-        let instance = session.instance(id).await.map_err(|error| failure(&error))?;
+        let instance = session
+            .instance(id)
+            .await
+            .map_err(|error| failure(&error))?;
         if instance.state != "running" {
             let what = format!("the instance {id} is {}", instance.state);
-            return Err(Failure::target(what).advise("start it, or leave --instance-id away to launch one"));
+            return Err(
+                Failure::target(what).advise("start it, or leave --instance-id away to launch one")
+            );
         }
-        let kind = session.instance_type(&instance.instance_type).await.map_err(|error| failure(&error))?;
+        let kind = session
+            .instance_type(&instance.instance_type)
+            .await
+            .map_err(|error| failure(&error))?;
         let foreign = !instance.tags.contains_key(TAG_RUN);
         if !foreign {
-            session.tag(id, &self.tags(run)).await.map_err(|error| failure(&error))?;
+            session
+                .tag(id, &self.tags(run))
+                .await
+                .map_err(|error| failure(&error))?;
             if !self.options.keep {
                 self.plan(run, INSTANCE, &run.id)?;
             }
         }
-        run.steps.note(&format!("Using {id}, {} in {}", instance.instance_type, instance.zone));
+        run.steps.note(&format!(
+            "Using {id}, {} in {}",
+            instance.instance_type, instance.zone
+        ));
         self.foreign = foreign;
         self.kind = Some(kind);
         self.instance = Some(instance);
@@ -108,7 +140,10 @@ impl Ssm {
         let step = run.steps.begin("launch", &text);
         let session = self.session()?;
         let fail = |error| failure(&error);
-        let kind = session.instance_type(&self.options.instance_type).await.map_err(fail)?;
+        let kind = session
+            .instance_type(&self.options.instance_type)
+            .await
+            .map_err(fail)?;
         let image = match &self.options.image_id {
             Some(id) => id.clone(),
             None => {
@@ -119,7 +154,10 @@ impl Ssm {
         let subnets = self.subnets(session, &kind).await?;
         let tags = self.tags(run);
         let name = scripts::container(&run.id);
-        let vpc = subnets.first().map(|subnet| subnet.vpc.clone()).unwrap_or_default();
+        let vpc = subnets
+            .first()
+            .map(|subnet| subnet.vpc.clone())
+            .unwrap_or_default();
         self.plan(run, GROUP, &name)?;
         let group = session.make_group(&name, &vpc, &tags).await.map_err(fail)?;
         self.plan(run, INSTANCE, &run.id)?;
@@ -139,7 +177,9 @@ impl Ssm {
             dry_run: false,
         });
         let instance = launched.await?;
-        let made = self.thing(INSTANCE, &run.id).with("id", instance.id.as_str());
+        let made = self
+            .thing(INSTANCE, &run.id)
+            .with("id", instance.id.as_str());
         run.ledger
             .made(made)
             .map_err(|error| Failure::target(format!("the ledger cannot be written: {error}")))?;
@@ -154,13 +194,30 @@ impl Ssm {
     }
 
     /// Subnets in zones that have the type.
-    async fn subnets(&self, session: &Session, kind: &InstanceType) -> Result<Vec<Subnet>, Failure> {
+    async fn subnets(
+        &self,
+        session: &Session,
+        kind: &InstanceType,
+    ) -> Result<Vec<Subnet>, Failure> {
         let chosen = self.options.subnet.as_deref();
-        let subnets = session.subnets(chosen).await.map_err(|error| failure(&error))?;
-        let zones = session.zones_with(&kind.name).await.map_err(|error| failure(&error))?;
-        let fitting: Vec<Subnet> = subnets.into_iter().filter(|subnet| zones.contains(&subnet.zone)).collect();
+        let subnets = session
+            .subnets(chosen)
+            .await
+            .map_err(|error| failure(&error))?;
+        let zones = session
+            .zones_with(&kind.name)
+            .await
+            .map_err(|error| failure(&error))?;
+        let fitting: Vec<Subnet> = subnets
+            .into_iter()
+            .filter(|subnet| zones.contains(&subnet.zone))
+            .collect();
         if fitting.is_empty() {
-            let what = format!("no subnet lies in a zone that offers {} ({})", kind.name, zones.join(", "));
+            let what = format!(
+                "no subnet lies in a zone that offers {} ({})",
+                kind.name,
+                zones.join(", ")
+            );
             return Err(Failure::target(what).advise("choose another --subnet or --instance-type"));
         }
         Ok(fitting)
@@ -185,15 +242,21 @@ impl Ssm {
                 match session.launch(&order).await {
                     Ok(instance) => return Ok(instance),
                     Err(error) if error.kind == Kind::NotPropagated => {
-                        run.steps.note("The instance profile is not known everywhere yet");
-                        if poll.wait(error.action, "the instance profile").await.is_err() {
+                        run.steps
+                            .note("The instance profile is not known everywhere yet");
+                        if poll
+                            .wait(error.action, "the instance profile")
+                            .await
+                            .is_err()
+                        {
                             return Err(failure(&error).advise(
                                 "is --instance-profile the name of a profile with a role? `autosizer check` tells",
                             ));
                         }
                     }
                     Err(error) if matches!(error.kind, Kind::NoCapacity | Kind::Unsupported) => {
-                        run.steps.note(&format!("{} has no room: {}", subnet.zone, error.code));
+                        run.steps
+                            .note(&format!("{} has no room: {}", subnet.zone, error.code));
                         last = Some(error);
                         break;
                     }
@@ -201,7 +264,10 @@ impl Ssm {
                 }
             }
         }
-        Err(last.map_or_else(|| Failure::target("there is no subnet"), |error| failure(&error)))
+        Err(last.map_or_else(
+            || Failure::target("there is no subnet"),
+            |error| failure(&error),
+        ))
     }
 
     async fn wait_until_running(&self, id: &str) -> Result<Instance, Failure> {
@@ -213,7 +279,9 @@ impl Ssm {
                     let what = format!("the instance {id} ended at once: {}", instance.reason);
                     return Err(Failure::target(what));
                 }
-                Ok(instance) if instance.state == "running" && self.address_of(&instance).is_some() => {
+                Ok(instance)
+                    if instance.state == "running" && self.address_of(&instance).is_some() =>
+                {
                     return Ok(instance);
                 }
                 Ok(_) => {}
@@ -244,12 +312,17 @@ impl Ssm {
 
     /// Waits for the agent.
     pub(super) async fn wait_until_registered(&mut self, run: &Run) -> Result<(), Failure> {
-        let step = run.steps.begin("register", "Waiting for the instance's agent");
+        let step = run
+            .steps
+            .begin("register", "Waiting for the instance's agent");
         let (session, id) = (self.session()?, self.instance()?.id.clone());
         let total = self.options.patience.registered;
         let mut poll = Poll::within(total);
         loop {
-            let connected = session.is_connected(&id).await.map_err(|error| failure(&error))?;
+            let connected = session
+                .is_connected(&id)
+                .await
+                .map_err(|error| failure(&error))?;
             if connected == Some(true) {
                 step.done("");
                 return Ok(());
@@ -258,10 +331,16 @@ impl Ssm {
                 && instance.is_gone()
             {
                 step.failed("The instance has ended");
-                let what = format!("the instance {id} ended before its agent registered: {}", instance.reason);
+                let what = format!(
+                    "the instance {id} ended before its agent registered: {}",
+                    instance.reason
+                );
                 return Err(Failure::target(what));
             }
-            step.progress(Some(poll.elapsed().as_secs_f64() / total.as_secs_f64()), "not registered yet");
+            step.progress(
+                Some(poll.elapsed().as_secs_f64() / total.as_secs_f64()),
+                "not registered yet",
+            );
             let what = format!("{id} to register with Systems Manager");
             if let Err(error) = poll.wait("ssm:DescribeInstanceInformation", &what).await {
                 step.failed("It does not register");
@@ -279,30 +358,51 @@ impl Ssm {
             let script = scripts::rearm(self.options.time_to_live);
             let outcome = self.step(run, "timer", &script, patience.step).await?;
             if outcome.status != Status::Success {
-                let what = format!("the timer that ends the instance cannot be set: {}", outcome.reason());
+                let what = format!(
+                    "the timer that ends the instance cannot be set: {}",
+                    outcome.reason()
+                );
                 return Err(Failure::target(what));
             }
         }
         self.open_port(run).await?;
-        let step = run.steps.begin("engine", "Waiting for the container engine");
-        let outcome = self.step(run, "engine", &scripts::engine(patience.engine), patience.engine * 2).await?;
+        let step = run
+            .steps
+            .begin("engine", "Waiting for the container engine");
+        let outcome = self
+            .step(
+                run,
+                "engine",
+                &scripts::engine(patience.engine),
+                patience.engine * 2,
+            )
+            .await?;
         if outcome.status != Status::Success {
             step.failed("It does not answer");
-            let what = format!("the container engine of the instance does not answer: {}", outcome.reason());
+            let what = format!(
+                "the container engine of the instance does not answer: {}",
+                outcome.reason()
+            );
             return Err(Failure::target(what).advise("Docker is installed at the first boot: can the instance reach Amazon's package repositories?"));
         }
         step.done("");
         let image = Self::image(run)?;
         let step = run.steps.begin("pull", &format!("Pulling {image}"));
-        let outcome = self.step(run, "pull", &scripts::pull(image), patience.pull).await?;
+        let outcome = self
+            .step(run, "pull", &scripts::pull(image), patience.pull)
+            .await?;
         if outcome.status != Status::Success {
             // The first complaint is the registry's, the last one is that it is not there either.
-            let complaint = outcome.stderr.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+            let complaint = outcome
+                .stderr
+                .lines()
+                .find(|line| !line.trim().is_empty())
+                .unwrap_or_default();
             let (what, advice) = scripts::explain(image, run.service.port, complaint);
             step.failed(&what);
             return Err(Failure::target(what).advise(advice));
         }
-        self.image_digest = outcome.stdout.trim().to_owned();
+        outcome.stdout.trim().clone_into(&mut self.image_digest);
         step.done("");
         Ok(())
     }
@@ -319,15 +419,25 @@ impl Ssm {
             Some(cidr) => cidr.clone(),
             None => {
                 let private = self.options.reach == Reach::Private;
-                let own = session.own_address(address, private).await.map_err(|error| failure(&error))?;
+                let own = session
+                    .own_address(address, private)
+                    .await
+                    .map_err(|error| failure(&error))?;
                 format!("{own}/{}", if own.is_ipv4() { 32 } else { 128 })
             }
         };
-        let ours = session.groups("tag-key", &[TAG_RUN]).await.map_err(|error| failure(&error))?;
+        let ours = session
+            .groups("tag-key", &[TAG_RUN])
+            .await
+            .map_err(|error| failure(&error))?;
         let Some(group) = ours.iter().find(|group| groups.contains(&group.id)) else {
-            run.steps.note("No security group of the instance is ours: its port has to be open already");
+            run.steps
+                .note("No security group of the instance is ours: its port has to be open already");
             return Ok(());
         };
-        session.let_in(&group.id, run.service.port, &cidr).await.map_err(|error| failure(&error))
+        session
+            .let_in(&group.id, run.service.port, &cidr)
+            .await
+            .map_err(|error| failure(&error))
     }
 }

@@ -30,16 +30,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-pub use self::check::{Finding, check};
 pub use self::account::{Command, account};
+pub use self::check::{Finding, check};
 pub use self::options::{Options, Patience, Reach};
 pub use self::sweep::{Left, list, remove, sweep};
 use super::failure::Failure;
 use super::prices::Price;
 use super::run::{Run, date_of};
-use super::target::{
-    Address, Collector, Ended, Metrics, ServiceState, Target, Watched,
-};
+use super::target::{Address, Collector, Ended, Metrics, ServiceState, Target, Watched};
 use crate::aws::ec2::{Instance, InstanceType};
 use crate::aws::{self, Session, Status};
 use crate::monitor::remote_history;
@@ -140,8 +138,12 @@ fn timestamp(unix_seconds: u64) -> String {
 /// An error of AWS as a failure of the run.
 fn failure(error: &aws::Error) -> Failure {
     let advice = match error.kind {
-        aws::Kind::Denied => "`autosizer iam-policy` prints the whole policy, `autosizer check` tries it",
-        aws::Kind::Throttled => "other programs use up the account's allowance of calls; try again later",
+        aws::Kind::Denied => {
+            "`autosizer iam-policy` prints the whole policy, `autosizer check` tries it"
+        }
+        aws::Kind::Throttled => {
+            "other programs use up the account's allowance of calls; try again later"
+        }
         aws::Kind::NoAnswer => "check the network and AWS_ENDPOINT_URL",
         _ => "",
     };
@@ -168,7 +170,9 @@ impl Target for Ssm {
         let image = Self::image(run)?;
         let step = run.steps.begin("start", &format!("Starting {image}"));
         let script = scripts::start(&run.id, &run.service, image);
-        let outcome = self.step(run, "start", &script, self.options.patience.step).await?;
+        let outcome = self
+            .step(run, "start", &script, self.options.patience.step)
+            .await?;
         if outcome.status != Status::Success {
             let complaint = run.steps.hide(&outcome.reason());
             let (what, advice) = scripts::explain(image, run.service.port, &complaint);
@@ -194,7 +198,14 @@ impl Target for Ssm {
             return Ok(state.clone());
         }
         let name = self.numbered("state");
-        let outcome = self.step(run, &name, &scripts::state(&run.id), self.options.patience.step).await?;
+        let outcome = self
+            .step(
+                run,
+                &name,
+                &scripts::state(&run.id),
+                self.options.patience.step,
+            )
+            .await?;
         let words: Vec<&str> = outcome.stdout.split_whitespace().collect();
         let state = match words.as_slice() {
             ["true", ..] => ServiceState::Running,
@@ -205,7 +216,10 @@ impl Target for Ssm {
             }),
             _ if outcome.status == Status::Failed => ServiceState::NotStarted,
             _ => {
-                let what = format!("the state of the service is not known: {}", outcome.reason());
+                let what = format!(
+                    "the state of the service is not known: {}",
+                    outcome.reason()
+                );
                 return Err(Failure::target(what));
             }
         };
@@ -216,8 +230,14 @@ impl Target for Ssm {
     async fn log(&mut self, run: &Run, lines: usize) -> Result<Vec<String>, Failure> {
         let name = self.numbered("log");
         let script = scripts::log(&run.id, lines);
-        let outcome = self.step(run, &name, &script, self.options.patience.step).await?;
-        let all: Vec<String> = outcome.stdout.lines().map(|line| run.steps.hide(line)).collect();
+        let outcome = self
+            .step(run, &name, &script, self.options.patience.step)
+            .await?;
+        let all: Vec<String> = outcome
+            .stdout
+            .lines()
+            .map(|line| run.steps.hide(line))
+            .collect();
         let skipped = all.len().saturating_sub(lines);
         Ok(all.into_iter().skip(skipped).collect())
     }
@@ -227,7 +247,9 @@ impl Target for Ssm {
         let rows = self.options.time_to_live.as_secs();
         let script = scripts::start_collector(&run.id, rows);
         let before = unix_seconds();
-        let outcome = self.step(run, "collector", &script, self.options.patience.step).await?;
+        let outcome = self
+            .step(run, "collector", &script, self.options.patience.step)
+            .await?;
         if outcome.status != Status::Success {
             step.failed("It does not start");
             return Ok(Collector::None(outcome.reason()));
@@ -259,10 +281,16 @@ impl Target for Ssm {
         }
         let watched = |label: &str, samples: Vec<(f64, crate::monitor::Sample)>| Watched {
             label: label.to_owned(),
-            samples: samples.into_iter().map(|(time, sample)| (time + offset, sample)).collect(),
+            samples: samples
+                .into_iter()
+                .map(|(time, sample)| (time + offset, sample))
+                .collect(),
         };
         Ok(Metrics {
-            watched: vec![watched("service", remote.service), watched("host", remote.host)],
+            watched: vec![
+                watched("service", remote.service),
+                watched("host", remote.host),
+            ],
             notes,
         })
     }

@@ -16,7 +16,7 @@ use crate::aws::ec2::Instance;
 use crate::aws::{Command, Kind, Outcome, Session, Status};
 
 /// Until a command has to have reached a connected instance.
-const DELIVERY: Duration = Duration::from_secs(60);
+const DELIVERY: Duration = Duration::from_mins(1);
 /// Packed rows of more than a day.
 const MOST_PIECES: usize = 200;
 
@@ -63,7 +63,8 @@ impl Ssm {
             limit,
             delivery: DELIVERY,
             // The last step's output would come after everything else there has been removed.
-            output: (!name.starts_with("clean")).then_some((self.options.bucket.as_str(), folder.as_str())),
+            output: (!name.starts_with("clean"))
+                .then_some((self.options.bucket.as_str(), folder.as_str())),
         };
         let outcome = tokio::select! {
             outcome = session.run(&command) => outcome.map_err(|error| failure(&error))?,
@@ -75,8 +76,11 @@ impl Ssm {
             Status::Success | Status::Failed => Ok(outcome),
             Status::TimedOut => {
                 let seconds = limit.as_secs();
-                Err(Failure::target(format!("step {name:?} took longer than {seconds} s on {}", instance.id))
-                    .advise("is the instance too small, or the image very large?"))
+                Err(Failure::target(format!(
+                    "step {name:?} took longer than {seconds} s on {}",
+                    instance.id
+                ))
+                .advise("is the instance too small, or the image very large?"))
             }
             Status::Undelivered => Err(Failure::target(format!(
                 "step {name:?} did not reach {} ({}): its agent is gone",
@@ -93,7 +97,9 @@ impl Ssm {
     pub(super) async fn rows(&mut self, run: &Run) -> Result<String, Failure> {
         let name = self.numbered("metrics");
         let script = scripts::stop_collector(&run.id);
-        let outcome = self.step(run, &name, &script, self.options.patience.step).await?;
+        let outcome = self
+            .step(run, &name, &script, self.options.patience.step)
+            .await?;
         if outcome.status != Status::Success {
             return Err(Failure::target(format!("no metrics: {}", outcome.reason())));
         }
@@ -108,7 +114,9 @@ impl Ssm {
         for number in 0..MOST_PIECES {
             let name = self.numbered("piece");
             let script = scripts::piece(&run.id, number);
-            let outcome = self.step(run, &name, &script, self.options.patience.step).await?;
+            let outcome = self
+                .step(run, &name, &script, self.options.patience.step)
+                .await?;
             let piece = outcome.stdout.trim();
             packed.push_str(piece);
             if piece.len() < scripts::PIECE {
@@ -135,7 +143,9 @@ async fn gone(session: &Session, id: &str, look: Duration) -> String {
     loop {
         tokio::time::sleep(look).await;
         match session.instance(id).await {
-            Ok(instance) if instance.is_gone() && instance.reason.is_empty() => return instance.state,
+            Ok(instance) if instance.is_gone() && instance.reason.is_empty() => {
+                return instance.state;
+            }
             Ok(instance) if instance.is_gone() => return instance.reason,
             Err(error) if error.kind == Kind::NotFound => return error.message,
             _ => {}

@@ -34,13 +34,13 @@ pub struct Patience {
 impl Default for Patience {
     fn default() -> Self {
         Self {
-            profile: Duration::from_secs(120),
-            running: Duration::from_secs(300),
-            registered: Duration::from_secs(600),
-            engine: Duration::from_secs(300),
-            pull: Duration::from_secs(1800),
-            step: Duration::from_secs(120),
-            ended: Duration::from_secs(300),
+            profile: Duration::from_mins(2),
+            running: Duration::from_mins(5),
+            registered: Duration::from_mins(10),
+            engine: Duration::from_mins(5),
+            pull: Duration::from_mins(30),
+            step: Duration::from_mins(2),
+            ended: Duration::from_mins(5),
             look: Duration::from_secs(10),
         }
     }
@@ -105,7 +105,7 @@ impl Default for Options {
             reach: Reach::default(),
             allow_from: None,
             keep: false,
-            time_to_live: Duration::from_secs(4 * 3600),
+            time_to_live: Duration::from_hours(4),
             owner: std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned()),
             disk_gib: 20,
             patience: Patience::default(),
@@ -123,14 +123,21 @@ impl Options {
         let is_set = |name: &str| asked.target.get(name).and_then(Value::as_bool) == Some(true);
         let needed = |name: &str, value: Option<String>| {
             value.ok_or_else(|| {
-                Failure::configuration(format!("--on ssm needs --{name}"))
-                    .advise("docs/aws.md says what has to be there once; `autosizer check` looks at it")
+                Failure::configuration(format!("--on ssm needs --{name}")).advise(
+                    "docs/aws.md says what has to be there once; `autosizer check` looks at it",
+                )
             })
         };
         let defaults = Self::default();
         let instance_id = text("instance_id");
         let reused = instance_id.is_some();
-        let optional = |value: Option<String>| if reused { Some(value.unwrap_or_default()) } else { value };
+        let optional = |value: Option<String>| {
+            if reused {
+                Some(value.unwrap_or_default())
+            } else {
+                value
+            }
+        };
         let number = |name: &str| asked.target.get(name).and_then(Value::as_f64);
         let time_to_live = match number("time_to_live") {
             Some(seconds) => Duration::try_from_secs_f64(seconds)
@@ -140,20 +147,31 @@ impl Options {
             None => defaults.time_to_live,
         };
         Ok(Self {
-            session: aws::Options { region: text("region"), profile: text("profile") },
+            session: aws::Options {
+                region: text("region"),
+                profile: text("profile"),
+            },
             instance_type: needed("instance-type", optional(row.instance_type.clone()))?,
             instance_profile: needed("instance-profile", optional(text("instance_profile")))?,
             bucket: needed("bucket", text("bucket"))?,
             prefix: text("prefix").unwrap_or(defaults.prefix),
             image_id: text("ami"),
             subnet: text("subnet"),
-            reach: if is_set("private_address") { Reach::Private } else { Reach::Public },
+            reach: if is_set("private_address") {
+                Reach::Private
+            } else {
+                Reach::Public
+            },
             allow_from: text("allow_from"),
             keep: is_set("keep"),
             time_to_live,
             owner: text("owner").unwrap_or(defaults.owner),
             disk_gib: match number("disk") {
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within a range")]
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "within a range"
+                )]
                 Some(gib) if (8.0..=16_384.0).contains(&gib) => gib as u32,
                 Some(_) => return Err(Failure::configuration("--disk takes 8 to 16384 GiB")),
                 None => defaults.disk_gib,
@@ -171,15 +189,23 @@ mod tests {
     #[test]
     fn what_is_needed_is_named() {
         let mut asked = Asked::default();
-        let row = Row { instance_type: Some("t3.medium".to_owned()), ..Row::default() };
+        let row = Row {
+            instance_type: Some("t3.medium".to_owned()),
+            ..Row::default()
+        };
         let missing = |asked: &Asked, row: &Row| Options::of(asked, row).unwrap_err().what;
         assert!(missing(&asked, &Row::default()).contains("--instance-type"));
         assert!(missing(&asked, &row).contains("--instance-profile"));
-        asked.target.insert("instance_profile".to_owned(), "p".into());
+        asked
+            .target
+            .insert("instance_profile".to_owned(), "p".into());
         assert!(missing(&asked, &row).contains("--bucket"));
         asked.target.insert("bucket".to_owned(), "b".into());
         let options = Options::of(&asked, &row).unwrap();
-        assert_eq!((options.instance_type.as_str(), options.keep), ("t3.medium", false));
+        assert_eq!(
+            (options.instance_type.as_str(), options.keep),
+            ("t3.medium", false)
+        );
         asked.target.insert("disk".to_owned(), 3.into());
         assert!(missing(&asked, &row).contains("--disk"));
     }
@@ -189,6 +215,12 @@ mod tests {
         let mut asked = Asked::default();
         asked.target.insert("instance_id".to_owned(), "i-1".into());
         asked.target.insert("bucket".to_owned(), "b".into());
-        assert_eq!(Options::of(&asked, &Row::default()).unwrap().instance_id.as_deref(), Some("i-1"));
+        assert_eq!(
+            Options::of(&asked, &Row::default())
+                .unwrap()
+                .instance_id
+                .as_deref(),
+            Some("i-1")
+        );
     }
 }

@@ -172,17 +172,33 @@ fn folder(run: &str) -> String {
 pub(super) fn explain(image: &str, port: u16, complaint: &str) -> (String, &'static str) {
     let lower = complaint.to_ascii_lowercase();
     let any = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-    if any(&["no matching manifest", "exec format error", "image platform", "does not match the detected host"]) {
+    if any(&[
+        "no matching manifest",
+        "exec format error",
+        "image platform",
+        "does not match the detected host",
+    ]) {
         (
             format!("the image {image} is not made for this machine's architecture"),
             "choose an instance type of the image's architecture, or build the image for both",
         )
-    } else if any(&["manifest unknown", "not found", "no such image", "repository does not exist", "image not known"]) {
+    } else if any(&[
+        "manifest unknown",
+        "not found",
+        "no such image",
+        "repository does not exist",
+        "image not known",
+    ]) {
         (
             format!("there is no image {image}, or it may not be read"),
             "check --image; a private image needs the instance's role to be allowed to pull it",
         )
-    } else if any(&["unauthorized", "access denied", "denied:", "authentication required"]) {
+    } else if any(&[
+        "unauthorized",
+        "access denied",
+        "denied:",
+        "authentication required",
+    ]) {
         (
             format!("the registry does not give away the image {image}"),
             "a private image needs the instance's role to be allowed to pull it",
@@ -214,7 +230,10 @@ mod tests {
             command: vec!["a b".to_owned(), "$(touch x)".to_owned(), "it's".to_owned()],
             environment: BTreeMap::from([("KEY".to_owned(), "se'cret; reboot".to_owned())]),
             port: 80,
-            limits: Limits { cpus: Some(0.5), memory_bytes: Some(1024) },
+            limits: Limits {
+                cpus: Some(0.5),
+                memory_bytes: Some(1024),
+            },
             ..Service::default()
         };
         let text = start("r1", &service, "x; reboot");
@@ -229,10 +248,13 @@ mod tests {
 
     #[test]
     fn the_shell_understands_all_of_them() {
-        let service = Service { port: 1, ..Service::default() };
+        let service = Service {
+            port: 1,
+            ..Service::default()
+        };
         let texts = [
-            user_data(Duration::from_secs(60)),
-            rearm(Duration::from_secs(60)),
+            user_data(Duration::from_mins(1)),
+            rearm(Duration::from_mins(1)),
             engine(Duration::from_secs(9)),
             pull("i"),
             start("r", &service, "i"),
@@ -244,19 +266,41 @@ mod tests {
             clean("r"),
         ];
         for text in texts {
-            let output = std::process::Command::new("sh").args(["-n", "-c", &text]).output().unwrap();
-            assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+            let output = std::process::Command::new("sh")
+                .args(["-n", "-c", &text])
+                .output()
+                .unwrap();
+            assert!(
+                output.status.success(),
+                "{text}\n{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
         }
     }
 
     #[test]
     fn complaints_of_engines_have_causes() {
         for (complaint, part) in [
-            ("no matching manifest for linux/arm64/v8 in the manifest list entries", "architecture"),
-            ("manifest for x:y not found: manifest unknown", "there is no image"),
-            ("write /var/lib/docker/x: no space left on device", "disk is full"),
-            ("Bind for 0.0.0.0:80 failed: port is already allocated", "port 80 is taken"),
-            ("something else", "the container engine says: something else"),
+            (
+                "no matching manifest for linux/arm64/v8 in the manifest list entries",
+                "architecture",
+            ),
+            (
+                "manifest for x:y not found: manifest unknown",
+                "there is no image",
+            ),
+            (
+                "write /var/lib/docker/x: no space left on device",
+                "disk is full",
+            ),
+            (
+                "Bind for 0.0.0.0:80 failed: port is already allocated",
+                "port 80 is taken",
+            ),
+            (
+                "something else",
+                "the container engine says: something else",
+            ),
         ] {
             let (cause, _) = explain("x:y", 80, complaint);
             assert!(cause.contains(part), "{cause}");

@@ -15,7 +15,7 @@ use crate::aws::ec2::Tags;
 use crate::aws::{self, Session};
 
 /// An ended instance to let go of its security group.
-const ENDED: Duration = Duration::from_secs(300);
+const ENDED: Duration = Duration::from_mins(5);
 
 /// Something of ours in the account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,15 +55,27 @@ impl Left {
 
 /// Everything of ours in the region.
 pub async fn list(options: &aws::Options) -> Result<Vec<Left>, Failure> {
-    let session = Session::connect(options).await.map_err(|error| failure(&error))?;
+    let session = Session::connect(options)
+        .await
+        .map_err(|error| failure(&error))?;
     find(&session).await
 }
 
 async fn find(session: &Session) -> Result<Vec<Left>, Failure> {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds since 1970")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "seconds since 1970"
+    )]
     let now = timestamp(unix_seconds() as u64);
-    let instances = session.instances("tag-key", &[TAG_RUN]).await.map_err(|error| failure(&error))?;
-    let groups = session.groups("tag-key", &[TAG_RUN]).await.map_err(|error| failure(&error))?;
+    let instances = session
+        .instances("tag-key", &[TAG_RUN])
+        .await
+        .map_err(|error| failure(&error))?;
+    let groups = session
+        .groups("tag-key", &[TAG_RUN])
+        .await
+        .map_err(|error| failure(&error))?;
     let mut left: Vec<Left> = instances
         .iter()
         .filter(|instance| !instance.is_gone())
@@ -72,17 +84,23 @@ async fn find(session: &Session) -> Result<Vec<Left>, Failure> {
             Left::new("instance", &instance.id, &instance.tags, details, &now)
         })
         .collect();
-    left.extend(
-        groups
-            .iter()
-            .map(|group| Left::new("security group", &group.id, &group.tags, group.name.clone(), &now)),
-    );
+    left.extend(groups.iter().map(|group| {
+        Left::new(
+            "security group",
+            &group.id,
+            &group.tags,
+            group.name.clone(),
+            &now,
+        )
+    }));
     Ok(left)
 }
 
 /// Ends what is over in the region; says what that was.
 pub async fn sweep(options: &aws::Options) -> Result<Vec<Left>, Failure> {
-    let session = Session::connect(options).await.map_err(|error| failure(&error))?;
+    let session = Session::connect(options)
+        .await
+        .map_err(|error| failure(&error))?;
     let found = find(&session).await?;
     let over: Vec<Left> = found.into_iter().filter(|left| left.is_over).collect();
     let mut first: Option<aws::Error> = None;
@@ -91,8 +109,11 @@ pub async fn sweep(options: &aws::Options) -> Result<Vec<Left>, Failure> {
             first.get_or_insert(error);
         }
     }
-    let groups: Vec<String> =
-        over.iter().filter(|left| left.what == "security group").map(|left| left.id.clone()).collect();
+    let groups: Vec<String> = over
+        .iter()
+        .filter(|left| left.what == "security group")
+        .map(|left| left.id.clone())
+        .collect();
     if let Err(error) = remove_groups(&session, &groups, ENDED).await {
         first.get_or_insert(error);
     }
@@ -106,13 +127,16 @@ pub async fn remove(thing: &Thing) -> Option<Result<(), Failure>> {
     if !matches!(thing.kind.as_str(), INSTANCE | GROUP | FOLDER) {
         return None;
     }
-    let options = aws::Options { region: detail("region"), profile: detail("profile") };
+    let options = aws::Options {
+        region: detail("region"),
+        profile: detail("profile"),
+    };
     let session = match Session::connect(&options).await {
         Ok(session) => session,
         Err(error) => return Some(Err(failure(&error))),
     };
     let removed = match (thing.kind.as_str(), detail("bucket")) {
-        (INSTANCE, _) => end_instances(&session, &thing.name, ENDED).await.map(|_| ()),
+        (INSTANCE, _) => end_instances(&session, &thing.name, ENDED).await,
         (GROUP, _) => remove_named(&session, &thing.name).await,
         (_, Some(bucket)) => {
             let folder = format!("{}/", thing.name);
@@ -126,7 +150,7 @@ pub async fn remove(thing: &Thing) -> Option<Result<(), Failure>> {
 async fn remove_named(session: &Session, name: &str) -> Result<(), aws::Error> {
     let groups = session.groups("group-name", &[name]).await?;
     let ids: Vec<String> = groups.into_iter().map(|group| group.id).collect();
-    remove_groups(session, &ids, ENDED).await.map(|_| ())
+    remove_groups(session, &ids, ENDED).await
 }
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ mod tests {
                 run: "r1",
                 step,
                 script,
-                limit: Duration::from_secs(60),
+                limit: Duration::from_mins(1),
                 delivery: Duration::from_secs(30),
                 output: None,
             };
@@ -112,7 +112,11 @@ mod tests {
                 .output()
                 .unwrap();
             let text = |bytes| String::from_utf8(bytes).unwrap();
-            (output.status.code(), text(output.stdout), text(output.stderr))
+            (
+                output.status.code(),
+                text(output.stdout),
+                text(output.stderr),
+            )
         }
     }
 
@@ -125,9 +129,19 @@ mod tests {
     #[test]
     fn a_step_runs_once_and_its_result_is_repeated() {
         let node = Node::new();
-        let script = format!("echo x >>{0}/count; echo out; echo err >&2; exit 3", node.0.display());
+        let script = format!(
+            "echo x >>{0}/count; echo out; echo err >&2; exit 3",
+            node.0.display()
+        );
         let first = node.run("s", &script);
-        assert_eq!(first, (Some(3), "out\n\n__sizer_end 3\n".to_owned(), "err\n".to_owned()));
+        assert_eq!(
+            first,
+            (
+                Some(3),
+                "out\n\n__sizer_end 3\n".to_owned(),
+                "err\n".to_owned()
+            )
+        );
         assert_eq!(node.run("s", &script), first);
         let count = std::fs::read_to_string(node.0.join("count")).unwrap();
         assert_eq!(count, "x\n");
@@ -137,7 +151,13 @@ mod tests {
     fn the_second_of_two_at_once_waits_for_the_first() {
         let node = Node::new();
         let text = node.text("s", "sleep 0.3; echo done");
-        let start = || Process::new("sh").args(["-c", &text]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let start = || {
+            Process::new("sh")
+                .args(["-c", &text])
+                .stdout(std::process::Stdio::piped())
+                .spawn()
+                .unwrap()
+        };
         let (one, other) = (start(), start());
         for process in [one, other] {
             let output = process.wait_with_output().unwrap();
@@ -158,15 +178,24 @@ mod tests {
     fn nothing_in_a_script_is_touched() {
         let node = Node::new();
         let nasty = "printf '%s' '$(touch x) `id` {{ssm:secret}} \\n \" ä'";
-        assert_eq!(node.run("a", nasty).1, "$(touch x) `id` {{ssm:secret}} \\n \" ä\n__sizer_end 0\n");
+        assert_eq!(
+            node.run("a", nasty).1,
+            "$(touch x) `id` {{ssm:secret}} \\n \" ä\n__sizer_end 0\n"
+        );
     }
 
     #[test]
     fn a_cut_output_is_noticed() {
-        assert_eq!(unmark("a\nb\n\n__sizer_end 0\n"), Marked::Whole("a\nb\n".to_owned()));
+        assert_eq!(
+            unmark("a\nb\n\n__sizer_end 0\n"),
+            Marked::Whole("a\nb\n".to_owned())
+        );
         assert_eq!(unmark("\n__sizer_end 1"), Marked::Whole(String::new()));
         assert_eq!(unmark("a\nb"), Marked::Part("a\nb".to_owned()));
-        assert_eq!(unmark("a\n__sizer_end"), Marked::Part("a\n__sizer_end".to_owned()));
+        assert_eq!(
+            unmark("a\n__sizer_end"),
+            Marked::Part("a\n__sizer_end".to_owned())
+        );
         assert_eq!(unmark(""), Marked::Part(String::new()));
     }
 }

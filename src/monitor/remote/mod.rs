@@ -50,7 +50,9 @@ pub fn remote_history(text: &str) -> Remote {
         let now = Duration::from_secs_f64(row.uptime);
         let time = row.unix_seconds;
         if last.is_some_and(|last| row.uptime <= last) {
-            remote.notes.push("rows of the collector go back in time".to_owned());
+            remote
+                .notes
+                .push("rows of the collector go back in time".to_owned());
             continue;
         }
         last = Some(row.uptime);
@@ -66,30 +68,44 @@ pub fn remote_history(text: &str) -> Remote {
     }
     let times: Vec<f64> = remote.host.iter().map(|(time, _)| *time).collect();
     if let Some(gap) = longest_gap(&times) {
-        remote.notes.push(format!("the collector paused for {gap:.0} s"));
+        remote
+            .notes
+            .push(format!("the collector paused for {gap:.0} s"));
     }
     if table.cut > 0 {
-        remote.notes.push(format!("{} rows of the collector are damaged", table.cut));
+        remote
+            .notes
+            .push(format!("{} rows of the collector are damaged", table.cut));
     }
     remote
 }
 
 /// A pause that is no jitter: more than twice the usual step and a second.
 fn longest_gap(times: &[f64]) -> Option<f64> {
-    let mut steps: Vec<f64> = times.iter().zip(times.iter().skip(1)).map(|(one, next)| next - one).collect();
+    let mut steps: Vec<f64> = times
+        .iter()
+        .zip(times.iter().skip(1))
+        .map(|(one, next)| next - one)
+        .collect();
     steps.sort_by(f64::total_cmp);
     let usual = steps.get(steps.len() / 2)?;
-    steps.last().copied().filter(|longest| *longest > 2.0 * usual + 1.0)
+    steps
+        .last()
+        .copied()
+        .filter(|longest| *longest > 2.0 * usual + 1.0)
 }
 
 fn usage(row: &Row<'_>) -> Usage {
     let limit = |value: Option<u64>| value.filter(|value| *value < NO_LIMIT);
-    let quota = row.count("quota_us").zip(row.count("period_us").filter(|period| *period > 0));
+    let quota = row
+        .count("quota_us")
+        .zip(row.count("period_us").filter(|period| *period > 0));
     let cores = row.list("h_core_used").len();
     Usage {
-        cpu_nanoseconds: row
-            .count("cpu_nsec")
-            .or_else(|| row.count("cpu_usec").map(|micros| micros.saturating_mul(1000))),
+        cpu_nanoseconds: row.count("cpu_nsec").or_else(|| {
+            row.count("cpu_usec")
+                .map(|micros| micros.saturating_mul(1000))
+        }),
         periods: row.count("periods"),
         throttled_periods: row.count("throttled"),
         cpu_limit_cores: quota
@@ -108,14 +124,22 @@ fn usage(row: &Row<'_>) -> Usage {
         cpu_pressure_micros: row.count("psi_cpu"),
         memory_pressure_micros: row.count("psi_memory"),
         io_pressure_micros: row.count("psi_io"),
-        network: traffic(row, ["rx_bytes", "rx_packets", "tx_bytes", "tx_packets", "drops"]),
+        network: traffic(
+            row,
+            ["rx_bytes", "rx_packets", "tx_bytes", "tx_packets", "drops"],
+        ),
         ..Usage::default()
     }
 }
 
 fn traffic(row: &Row<'_>, names: [&str; 5]) -> Option<Traffic> {
-    let [received_bytes, received_packets, sent_bytes, sent_packets, dropped] =
-        names.map(|name| row.count(name));
+    let [
+        received_bytes,
+        received_packets,
+        sent_bytes,
+        sent_packets,
+        dropped,
+    ] = names.map(|name| row.count(name));
     Some(Traffic {
         received_bytes: received_bytes?,
         received_packets: received_packets?,
@@ -145,18 +169,30 @@ impl HostMeter {
         let mut sample = Sample::default();
         self.cores(&mut sample, row);
         let total = row.count("h_memory_kb");
-        let used = total.zip(row.count("h_available_kb")).map(|(total, free)| total.saturating_sub(free));
+        let used = total
+            .zip(row.count("h_available_kb"))
+            .map(|(total, free)| total.saturating_sub(free));
         sample.set_count(Metric::MemoryBytes, used.map(|kib| kib * KIB));
         sample.set_count(Metric::MemoryLimitBytes, total.map(|kib| kib * KIB));
         let swap = row.count("h_swap_kb");
-        let swapped = swap.zip(row.count("h_swap_free_kb")).map(|(total, free)| total.saturating_sub(free));
+        let swapped = swap
+            .zip(row.count("h_swap_free_kb"))
+            .map(|(total, free)| total.saturating_sub(free));
         sample.set_count(Metric::SwapBytes, swapped.map(|kib| kib * KIB));
         sample.set_count(Metric::SwapLimitBytes, swap.map(|kib| kib * KIB));
         let rates = [
             (Metric::SwapInBytesPerSecond, "h_swap_in", PAGE_BYTES),
             (Metric::SwapOutBytesPerSecond, "h_swap_out", PAGE_BYTES),
-            (Metric::DiskReadBytesPerSecond, "h_read_sectors", SECTOR_BYTES),
-            (Metric::DiskWriteBytesPerSecond, "h_written_sectors", SECTOR_BYTES),
+            (
+                Metric::DiskReadBytesPerSecond,
+                "h_read_sectors",
+                SECTOR_BYTES,
+            ),
+            (
+                Metric::DiskWriteBytesPerSecond,
+                "h_written_sectors",
+                SECTOR_BYTES,
+            ),
         ];
         let counters = self.swap.iter_mut().chain(&mut self.disks);
         for (counter, (metric, name, unit)) in counters.zip(rates) {
@@ -166,7 +202,10 @@ impl HostMeter {
         self.kills(&mut sample, now, row.count("h_oom_kill"));
         // Milliseconds per second: a thousand is always, or one request waiting on average.
         let busy = most(&mut self.busy, now, &row.list("h_disk_busy_ms"));
-        sample.set(Metric::DiskBusyRatio, busy.map(|rate| (rate / 1e3).min(1.0)));
+        sample.set(
+            Metric::DiskBusyRatio,
+            busy.map(|rate| (rate / 1e3).min(1.0)),
+        );
         let queue = most(&mut self.queue, now, &row.list("h_disk_queue_ms"));
         sample.set(Metric::DiskQueue, queue.map(|rate| rate / 1e3));
         let pressures = [
@@ -178,29 +217,50 @@ impl HostMeter {
             let step = counter.advance(now, row.count(name), &mut false);
             sample.set(metric, step.map(|step| step.share_of_time(1e6)));
         }
-        let names = ["h_rx_bytes", "h_rx_packets", "h_tx_bytes", "h_tx_packets", "h_drops"];
-        self.traffic.fill(&mut sample, now, traffic(row, names), &mut false);
+        let names = [
+            "h_rx_bytes",
+            "h_rx_packets",
+            "h_tx_bytes",
+            "h_tx_packets",
+            "h_drops",
+        ];
+        self.traffic
+            .fill(&mut sample, now, traffic(row, names), &mut false);
         sample.set_count(Metric::Threads, row.count("h_threads"));
         sample
     }
 
     /// Ratios of the cores' own ticks, as for this machine.
     fn cores(&mut self, sample: &mut Sample, row: &Row<'_>) {
-        let cores: Vec<(u64, u64)> = row.list("h_core_used").into_iter().zip(row.list("h_core_all")).collect();
-        sample.set_count(Metric::CpuLimitCores, (!cores.is_empty()).then_some(cores.len() as u64));
+        let cores: Vec<(u64, u64)> = row
+            .list("h_core_used")
+            .into_iter()
+            .zip(row.list("h_core_all"))
+            .collect();
+        sample.set_count(
+            Metric::CpuLimitCores,
+            (!cores.is_empty()).then_some(cores.len() as u64),
+        );
         let stolen = row.count("h_stolen").unwrap_or(0);
         if cores.len() == self.cores.len() && !cores.is_empty() {
             let mut ticks = 0;
             for ((used, all), (used_before, all_before)) in cores.iter().zip(&self.cores) {
                 let all = all.saturating_sub(*all_before);
                 let used = used.saturating_sub(*used_before);
-                let ratio = if all == 0 { 0.0 } else { (used as f64 / all as f64).min(1.0) };
+                let ratio = if all == 0 {
+                    0.0
+                } else {
+                    (used as f64 / all as f64).min(1.0)
+                };
                 sample.core_busy_ratios.push(ratio);
                 ticks += all;
             }
             if ticks > 0 {
                 let ratios = &sample.core_busy_ratios;
-                let (used, hottest) = (ratios.iter().sum::<f64>(), ratios.iter().copied().fold(0.0, f64::max));
+                let (used, hottest) = (
+                    ratios.iter().sum::<f64>(),
+                    ratios.iter().copied().fold(0.0, f64::max),
+                );
                 sample.set(Metric::CpuCoresUsed, used);
                 sample.set(Metric::HottestCoreRatio, hottest);
                 let stolen = stolen.saturating_sub(self.stolen) as f64 / ticks as f64;

@@ -96,6 +96,8 @@ impl Row<'_> {
         let Some(cell) = self.cell(name) else {
             return Vec::new();
         };
-        cell.split(';').filter_map(|part| part.parse().ok()).collect()
+        cell.split(';')
+            .filter_map(|part| part.parse().ok())
+            .collect()
     }
 }

@@ -37,7 +37,12 @@ fn has_begun(log: &Path, step: &str) -> bool {
 
 impl Load for Requests {
     fn run(&mut self, order: &Order) -> Result<LoadEnd, Failure> {
-        let url = &order.environment.iter().find(|(name, _)| name == "SERVER_URL").unwrap().1;
+        let url = &order
+            .environment
+            .iter()
+            .find(|(name, _)| name == "SERVER_URL")
+            .unwrap()
+            .1;
         let address = url.strip_prefix("http://").unwrap();
         let began = Instant::now();
         let mut answered = 0;
@@ -49,14 +54,24 @@ impl Load for Requests {
                 answered += usize::from(answer.ends_with("ok"));
             }
         }
-        Ok(LoadEnd { exit_code: i32::from(answered == 0) })
+        Ok(LoadEnd {
+            exit_code: i32::from(answered == 0),
+        })
     }
 
     fn interruptions(&mut self) -> usize {
-        if self.crash_at.as_ref().is_some_and(|step| has_begun(&self.log, step)) {
+        if self
+            .crash_at
+            .as_ref()
+            .is_some_and(|step| has_begun(&self.log, step))
+        {
             std::process::abort();
         }
-        usize::from(self.stop_at.as_ref().is_some_and(|step| has_begun(&self.log, step)))
+        usize::from(
+            self.stop_at
+                .as_ref()
+                .is_some_and(|step| has_begun(&self.log, step)),
+        )
     }
 }
 
@@ -90,7 +105,10 @@ pub(super) fn run() {
     let variable = |name: &str| std::env::var(name).unwrap();
     let folder = PathBuf::from(variable("RIG_CASE_FOLDER"));
     let options = options(&order, &variable("RIG_BUCKET"), &variable("RIG_PROFILE"));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let ledgers = folder.join("ledgers");
     let answer = match order["do"].as_str().unwrap_or("size") {
         "sweep" => {
@@ -123,7 +141,11 @@ fn size_once(
     folder: &Path,
     ledgers: &Path,
 ) -> Value {
-    let port: u16 = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port: u16 = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let text = |name: &str| order[name].as_str().map(str::to_owned);
     let log = folder.join("log.jsonl");
     let steps = Steps::on_stderr(Some(&log)).unwrap();
@@ -136,13 +158,21 @@ fn size_once(
             image: Some(text("image").unwrap_or_else(|| "kinto".to_owned())),
             command: order["command"]
                 .as_array()
-                .map(|words| words.iter().map(|word| word.as_str().unwrap().replace("{port}", &port.to_string())).collect())
+                .map(|words| {
+                    words
+                        .iter()
+                        .map(|word| word.as_str().unwrap().replace("{port}", &port.to_string()))
+                        .collect()
+                })
                 .unwrap_or_default(),
             environment: BTreeMap::from([("SERVICE_TOKEN".to_owned(), SECRET.to_owned())]),
             port,
             ready_path: "/".to_owned(),
             ready_timeout: Duration::from_secs(order["ready_within"].as_u64().unwrap_or(30)),
-            limits: Limits { cpus: order["cpus"].as_f64(), memory_bytes: None },
+            limits: Limits {
+                cpus: order["cpus"].as_f64(),
+                memory_bytes: None,
+            },
             ..Service::default()
         },
         steps,
@@ -155,10 +185,26 @@ fn size_once(
         time: Duration::from_secs_f64(order["load_seconds"].as_f64().unwrap_or(0.3)),
     };
     let mut target = Ssm::new(options);
-    let outcome = size(runtime, &mut target, &run, &mut load, &folder.join("results.json"));
-    let service = outcome.metrics.watched.iter().find(|watched| watched.label == "service");
+    let outcome = size(
+        runtime,
+        &mut target,
+        &run,
+        &mut load,
+        &folder.join("results.json"),
+    );
+    // The session's last act, once nothing is left.
+    run.ledger.end();
+    let service = outcome
+        .metrics
+        .watched
+        .iter()
+        .find(|watched| watched.label == "service");
     let values = |metric: Metric| -> Vec<f64> {
-        service.iter().flat_map(|watched| &watched.samples).filter_map(|(_, sample)| sample.get(metric)).collect()
+        service
+            .iter()
+            .flat_map(|watched| &watched.samples)
+            .filter_map(|(_, sample)| sample.get(metric))
+            .collect()
     };
     json!({
         "failure": outcome.failure.map(|failure| failure.to_string()),

@@ -19,11 +19,17 @@ fn run_part(part: usize, parts: usize) {
     };
     let mut wrong = Vec::new();
     let cases = matrix::cases();
-    let mine = cases.iter().enumerate().filter(|(number, _)| number % parts == part);
+    let mine = cases
+        .iter()
+        .enumerate()
+        .filter(|(number, _)| number % parts == part);
     let only = std::env::var("SSM_CASE").ok();
     let mut count = 0;
     for (_, case) in mine {
-        if only.as_ref().is_some_and(|only| !case.name.contains(only.as_str())) {
+        if only
+            .as_ref()
+            .is_some_and(|only| !case.name.contains(only.as_str()))
+        {
             continue;
         }
         count += 1;
@@ -31,7 +37,12 @@ fn run_part(part: usize, parts: usize) {
             wrong.push(format!("{}: {why}", case.name));
         }
     }
-    assert!(wrong.is_empty(), "{} of {count} cases:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {count} cases:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }
 
 #[test]
@@ -58,7 +69,8 @@ fn faults_last_quarter() {
 fn the_matrix_is_large_enough() {
     let cases = matrix::cases();
     assert!(cases.len() >= 60, "{} cases", cases.len());
-    let names: std::collections::BTreeSet<&str> = cases.iter().map(|case| case.name.as_str()).collect();
+    let names: std::collections::BTreeSet<&str> =
+        cases.iter().map(|case| case.name.as_str()).collect();
     assert_eq!(names.len(), cases.len());
 }
 
@@ -80,7 +92,8 @@ fn a_machine_ends_itself_after_its_time() {
     assert!(outcome.crashed, "{outcome:?}");
     assert_eq!(rig.state()["instances"].as_array().unwrap().len(), 1);
     rig.wait_until("the machine has ended", Duration::from_secs(60), |state| {
-        state["instances"].as_array().unwrap().is_empty() && state["processes"].as_array().unwrap().is_empty()
+        state["instances"].as_array().unwrap().is_empty()
+            && state["processes"].as_array().unwrap().is_empty()
     });
     rig.sweep(&outcome);
     rig.assert_clean("after its time");
@@ -107,6 +120,42 @@ fn an_instance_is_kept_and_used_again() {
     assert_eq!(rig.state()["launched"].as_array().unwrap().len(), 1);
 }
 
+/// What `check` asks is answered, and costs nothing.
+#[test]
+fn the_account_is_checked() {
+    let Some(rig) = Rig::start("folder") else {
+        return;
+    };
+    let answer = rig.run(&json!({ "do": "check" })).answer;
+    for question in [
+        "credentials",
+        "bucket",
+        "role",
+        "instance type",
+        "quota",
+        "launch",
+        "left over",
+    ] {
+        assert_eq!(answer[question][0], true, "{question}: {answer:#}");
+    }
+    assert_eq!(rig.state()["launched"], json!([]));
+    let denied = json!([{ "action": "RunInstances", "do": "error", "code": "UnauthorizedOperation", "status": 403 }]);
+    rig.add_faults(&denied);
+    let answer = rig
+        .run(&json!({ "do": "check", "bucket": "not-there" }))
+        .answer;
+    let told = |question: &str| answer[question][1].as_str().unwrap().to_owned();
+    assert!(told("bucket").contains("there is no bucket"), "{answer:#}");
+    assert!(
+        told("launch").contains("statement \"Launch\""),
+        "{answer:#}"
+    );
+    assert_eq!(
+        rig.run(&json!({ "do": "list" })).answer,
+        json!({ "left": [] })
+    );
+}
+
 /// Whole machines: a container per instance and a container in it for the service.
 #[test]
 fn the_flow_in_containers() {
@@ -118,7 +167,12 @@ fn the_flow_in_containers() {
     }));
     assert_eq!(outcome.failure, None, "{outcome:?}");
     assert!(outcome.samples >= 3, "{outcome:?}");
-    assert!(outcome.cpu_limit.is_some_and(|cores| (cores - 0.5).abs() < 0.01), "{outcome:?}");
+    assert!(
+        outcome
+            .cpu_limit
+            .is_some_and(|cores| (cores - 0.5).abs() < 0.01),
+        "{outcome:?}"
+    );
     assert!(outcome.cpu_used > 0.0, "{outcome:?}");
     rig.assert_clean("in containers");
 }

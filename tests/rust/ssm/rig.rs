@@ -45,26 +45,41 @@ impl Outcome {
 }
 
 fn skipped(why: &str) {
-    let _ = writeln!(std::io::stderr(), "\nSKIPPED: tests of the ssm target: {why}");
+    let _ = writeln!(
+        std::io::stderr(),
+        "\nSKIPPED: tests of the ssm target: {why}"
+    );
 }
 
 impl Rig {
     /// Starts one with the kind of machines; `None` where it cannot run here, which is said aloud.
     pub(super) fn start(machines: &str) -> Option<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
         let Ok(python) = std::env::var("RIG_PYTHON") else {
             skipped("RIG_PYTHON is not set; `make test-aws` sets it");
             return None;
         };
         if machines == "podman" && std::env::var_os("RIG_PODMAN_SOCKET").is_none() {
-            skipped("no Podman (RIG_PODMAN_SOCKET is not set); machines are folders instead of containers");
+            skipped(
+                "no Podman (RIG_PODMAN_SOCKET is not set); machines are folders instead of containers",
+            );
             return None;
         }
-        static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("molotov-rig-{}-{number}", std::process::id()));
+        let folder =
+            std::env::temp_dir().join(format!("molotov-rig-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rig");
-        let service = |requests: &str| json!([python, "-S", "-E", here.join("service.py"), "{port}", requests]);
+        let service = |requests: &str| {
+            json!([
+                python,
+                "-S",
+                "-E",
+                here.join("service.py"),
+                "{port}",
+                requests
+            ])
+        };
         let shell = |script: &str| json!(["sh", "-c", script]);
         let images = json!({
             "kinto": { "argv": service("1000000") },
@@ -86,9 +101,16 @@ impl Rig {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(process.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         let about = serde_json::from_str(&line).unwrap();
-        Some(Self { process, folder, about, count: AtomicU32::new(0) })
+        Some(Self {
+            process,
+            folder,
+            about,
+            count: AtomicU32::new(0),
+        })
     }
 
     fn control(&self, path: &str, body: &Value) -> Value {
@@ -130,7 +152,13 @@ impl Rig {
         let endpoint = text("endpoint");
         let mut command = Command::new(std::env::current_exe().unwrap());
         command
-            .args(["--ignored", "--exact", "ssm::child", "--nocapture", "--test-threads=1"])
+            .args([
+                "--ignored",
+                "--exact",
+                "ssm::child",
+                "--nocapture",
+                "--test-threads=1",
+            ])
             .env("RIG_ORDER", order.to_string())
             .env("RIG_CASE_FOLDER", folder)
             .env("RIG_BUCKET", text("bucket"))
@@ -152,11 +180,20 @@ impl Rig {
         let output = command.output().unwrap();
         let mut written = String::from_utf8_lossy(&output.stderr).into_owned();
         written.push_str(&std::fs::read_to_string(folder.join("log.jsonl")).unwrap_or_default());
-        for ledger in std::fs::read_dir(folder.join("ledgers")).into_iter().flatten().flatten() {
+        for ledger in std::fs::read_dir(folder.join("ledgers"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             written.push_str(&std::fs::read_to_string(ledger.path()).unwrap_or_default());
         }
         let Ok(answer) = std::fs::read_to_string(folder.join("outcome.json")) else {
-            return Outcome { crashed: true, written, folder: folder.to_owned(), ..Outcome::default() };
+            return Outcome {
+                crashed: true,
+                written,
+                folder: folder.to_owned(),
+                ..Outcome::default()
+            };
         };
         written.push_str(&answer);
         let answer: Value = serde_json::from_str(&answer).unwrap();

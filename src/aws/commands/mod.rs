@@ -19,7 +19,7 @@ use super::session::{Session, of_sdk};
 /// What AWS calls the document that runs shell scripts.
 const DOCUMENT: &str = "AWS-RunShellScript";
 /// After a command was accepted its invocation may not be known yet.
-const UNKNOWN_FOR: Duration = Duration::from_secs(60);
+const UNKNOWN_FOR: Duration = Duration::from_mins(1);
 /// Between the end of a command and its objects in S3.
 const OUTPUT_WITHIN: Duration = Duration::from_secs(10);
 /// What delivery and execution may take together beyond their own limits.
@@ -80,7 +80,10 @@ impl Outcome {
     /// The last complaint, else the last line printed: what explains a failure.
     pub fn reason(&self) -> String {
         let last = |text: &str| {
-            let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+            let lines: Vec<&str> = text
+                .lines()
+                .filter(|line| !line.trim().is_empty())
+                .collect();
             lines.last().map(|line| line.trim().to_owned())
         };
         last(&self.stderr)
@@ -114,7 +117,8 @@ impl Session {
             .values(instance)
             .build();
         let action = "ssm:DescribeInstanceInformation";
-        let filter = filter.map_err(|error| Error::new(action, Kind::Invalid, error.to_string()))?;
+        let filter =
+            filter.map_err(|error| Error::new(action, Kind::Invalid, error.to_string()))?;
         let answer = self
             .ssm
             .describe_instance_information()
@@ -154,8 +158,14 @@ impl Session {
                             status,
                             details: details.to_owned(),
                             exit_code: Some(found.response_code()).filter(|code| *code >= 0),
-                            stdout: found.standard_output_content().unwrap_or_default().to_owned(),
-                            stderr: found.standard_error_content().unwrap_or_default().to_owned(),
+                            stdout: found
+                                .standard_output_content()
+                                .unwrap_or_default()
+                                .to_owned(),
+                            stderr: found
+                                .standard_error_content()
+                                .unwrap_or_default()
+                                .to_owned(),
                             is_complete: false,
                         };
                         return self.with_output(command, &id, outcome).await;
@@ -193,7 +203,10 @@ impl Session {
                 .output_s3_bucket_name(bucket)
                 .output_s3_key_prefix(prefix);
         }
-        let answer = request.send().await.map_err(|error| of_sdk(action, &error))?;
+        let answer = request
+            .send()
+            .await
+            .map_err(|error| of_sdk(action, &error))?;
         answer
             .command()
             .and_then(|command| command.command_id().map(str::to_owned))
@@ -238,7 +251,10 @@ impl Session {
                     cancelled += 1;
                 }
             }
-            next = page.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
+            next = page
+                .next_token()
+                .filter(|token| !token.is_empty())
+                .map(str::to_owned);
             if next.is_none() {
                 return Ok(cancelled);
             }
