@@ -5,6 +5,7 @@
 //! | [`http`] | HTTP/1.1 codec, transports, TLS, cookies, content encodings |
 //! | [`metrics`] | latency histograms, request names, snapshots |
 //! | [`engine`] | counters shared by the processes of a run |
+//! | [`schedule`] | when runs are to start, where a rate is set |
 //! | [`sizing`] | when an autosizing run ends, what it found, and the search for the capacity |
 //! | [`monitor`] | CPU, memory, disk, network and sockets of the target and the generator |
 //! | [`verdict`] | what gave out first |
@@ -26,6 +27,7 @@ pub mod monitor;
 #[cfg(feature = "python")]
 pub mod python;
 pub mod results;
+pub mod schedule;
 pub mod sizing;
 pub mod verdict;
 

@@ -20,6 +20,8 @@ _SAME_SECONDS = 0.1
 
 #: How many signals the runs of this process have taken, for whoever runs several.
 received = 0
+#: How often a run has taken the signals over.
+installed = 0
 
 
 class Signals:
@@ -42,8 +44,10 @@ class Signals:
 
     def install(self) -> None:
         """Install the handlers; in any thread but the main one signals are not ours, and nothing happens."""
+        global installed
         if threading.current_thread() is not threading.main_thread():
             return
+        installed += 1
         for number in _SIGNALS:
             self._previous[number] = signal.getsignal(number)
             try:
@@ -54,6 +58,11 @@ class Signals:
                 continue
             # ...while this handler also runs when a blocking call keeps the loop from looking.
             signal.signal(number, self._on_signal)
+
+    @property
+    def received(self) -> bool:
+        """Whether somebody asked this process to end."""
+        return self._received > 0
 
     def remove(self) -> None:
         """Give the signals back."""

@@ -230,6 +230,7 @@ class _Load:
         self._folder: str | None = None
         self._interruptions = 0
         self._running = False
+        self._installed = 0
         if not options.get("no_sizing") and "--sizing" not in self._words:
             self._words.insert(0, "--sizing")
         self._check()
@@ -264,8 +265,11 @@ class _Load:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._interruptions += 1
-        if self._running:
-            # Only SIGHUP comes here while molotov has taken the others.
+        if self._running and _signals.installed == self._installed:
+            # Molotov imports the scenarios, or is in their global_setup: nothing there asks whether to stop.
+            raise KeyboardInterrupt
+        if self._running and number == signal.SIGHUP:
+            # The one that molotov does not take.
             util.stop()
 
     def interruptions(self) -> int:
@@ -317,11 +321,14 @@ class _Load:
         sys.argv = ["molotov", *words]
         os.environ.update({name: value + self._server_path for name, value in environment})
         _results.private.add(results)
-        self._running = True
+        self._installed = _signals.installed
         try:
+            self._running = True
             return molotov()
         except SystemExit as error:
             return _exit_code(error)
+        except KeyboardInterrupt:
+            return _INTERRUPTED
         finally:
             self._running = False
             sys.argv = argv
@@ -351,6 +358,9 @@ def _run(args: argparse.Namespace, words: list[str]) -> int:
 
     options, words = _merge(args, words)
     load = _Load(options, words)
+    if options["on"] == "local":
+        # The load may run in a repository's folder.
+        options.setdefault("directory", os.getcwd())
     ours = _for_engine(options)
     with load.ready():
         code, table, failures = _core.autosize(json.dumps(ours), load, load.interruptions)

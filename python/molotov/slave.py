@@ -19,6 +19,7 @@ from subprocess import CalledProcessError, check_call
 from typing import Any
 
 from molotov import __version__
+from molotov._options import RESULT_FILES
 from molotov.run import _parser
 from molotov.run import main as run
 from molotov.util import OptionError
@@ -39,9 +40,13 @@ def clone_repo(github: str) -> None:
     _step(f"git clone -- {shlex.quote(github)} .", f"Can't clone {github!r}")
 
 
-def create_virtualenv(virtualenv: str, python: str) -> None:
-    """Make `./venv` with the given interpreter; `virtualenv` is accepted for old command lines only."""
-    _step(f"{shlex.quote(python)} -m venv venv", f"Can't create a virtualenv with {python!r}")
+def create_virtualenv(virtualenv: str, python: str, pip: bool = True) -> None:
+    """Make `./venv` with the given interpreter; `virtualenv` is accepted for old command lines only.
+
+    pip takes most of the time that it needs: leave it out when there is nothing to install.
+    """
+    options = "" if pip else " --without-pip"
+    _step(f"{shlex.quote(python)} -m venv{options} venv", f"Can't create a virtualenv with {python!r}")
 
 
 def install_reqs(reqfile: str) -> None:
@@ -168,18 +173,32 @@ def _use_packages(directory: Path, needed: bool) -> None:
         raise SlaveError(f"The virtualenv isn't one for {version}, which runs moloslave: see --python")
 
 
-def _prepare_and_run(repository: str, name: str, directory: Path, args: argparse.Namespace) -> Any:
+def _prepare_and_run(
+    repository: str, name: str, directory: Path, start: str, args: argparse.Namespace
+) -> Any:
     clone_repo(repository)
     config, test = _read_test(directory / args.config, args.config, name)
     requirements = config.get("requirements")
     if requirements is not None and not isinstance(requirements, str):
         raise OptionError("Bad config -- molotov/requirements must be the name of a file")
-    create_virtualenv(args.virtualenv, args.python)
+    # A mistake in the options costs no virtualenv.
+    _command_line(test)
+    create_virtualenv(args.virtualenv, args.python, pip=bool(requirements))
     if requirements:
         install_reqs(requirements)
     _use_packages(directory, needed=bool(requirements))
     _set_environment(config.get("env", {}))
-    return run_test(**test)
+    return run_test(**_kept(test, start))
+
+
+def _kept(test: dict[str, Any], start: str) -> dict[str, Any]:
+    """Make files with results relative to where the command was typed: the clone is removed at the end."""
+    files = {
+        name: os.path.join(start, value)
+        for name in RESULT_FILES
+        if isinstance(value := test.get(name), str) and value not in ("", "-")
+    }
+    return {**test, **files}
 
 
 def _slave_parser() -> argparse.ArgumentParser:
@@ -229,7 +248,7 @@ def main() -> Any:
         directory.mkdir(parents=True, exist_ok=True)
         os.chdir(directory)
         print(f"Working directory is {directory}", flush=True)
-        return _prepare_and_run(repository, args.run, directory, args)
+        return _prepare_and_run(repository, args.run, directory, start, args)
     except OptionError as error:
         print(error)
         sys.exit(_CONFIGURATION_ERROR)

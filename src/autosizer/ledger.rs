@@ -122,7 +122,7 @@ impl Ledger {
             file: RefCell::new(Some(file)),
             things: RefCell::default(),
         };
-        ledger.write(&Line::Run {
+        let first = Line::Run {
             id: id.to_owned(),
             pid,
             start_ticks: start_ticks(pid).unwrap_or(0),
@@ -130,7 +130,12 @@ impl Ledger {
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |time| time.as_secs()),
             target: target.to_owned(),
-        })?;
+        };
+        if let Err(error) = ledger.write(&first) {
+            // Nothing was made yet: an empty file would be all that is left.
+            let _ = fs::remove_file(&ledger.path);
+            return Err(error);
+        }
         Ok(ledger)
     }
 

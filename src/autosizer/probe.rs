@@ -16,6 +16,10 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// The status line is all that is needed.
 const ENOUGH_BYTES: usize = 16 * 1024;
 
+/// How long the rest of an answer is waited for: a server whose client hangs up in the middle complains in its log.
+const REST_WITHIN: Duration = Duration::from_millis(200);
+const REST_BYTES: u64 = 1024 * 1024;
+
 /// What came of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Probe {
@@ -54,6 +58,9 @@ async fn ask(address: &Address, path: &str) -> Result<u16, String> {
         match response.parse(&bytes) {
             Ok(_) | Err(httparse::Error::TooManyHeaders) => {
                 if let Some(status) = response.code {
+                    let mut rest = stream.take(REST_BYTES);
+                    let mut sink = tokio::io::sink();
+                    let _ = timeout(REST_WITHIN, tokio::io::copy(&mut rest, &mut sink)).await;
                     return Ok(status);
                 }
             }

@@ -56,8 +56,11 @@ pub fn runtime() -> io::Result<Runtime> {
         .build()
 }
 
-/// Sizes every row. `state` is the folder of the ledgers.
-pub fn run(options: &Options, state: &Path, load: &mut dyn Load) -> Report {
+/// Makes a page of one run's results.
+pub type Page<'a> = &'a dyn Fn(&Results) -> String;
+
+/// Sizes every row. `state` is the folder of the ledgers; `page` is what `--html` shows of a run, where there is one.
+pub fn run(options: &Options, state: &Path, load: &mut dyn Load, page: Option<Page>) -> Report {
     let mut report = Report::default();
     let steps = match Steps::on_stderr(options.log.as_deref()) {
         Ok(steps) => steps,
@@ -132,7 +135,7 @@ pub fn run(options: &Options, state: &Path, load: &mut dyn Load) -> Report {
         if let Some(baseline) = &baseline {
             report.document.changes = changes(&baseline.rows, &report.document.rows);
         }
-        if let Err(failure) = report.write(options) {
+        if let Err(failure) = report.write(options, page) {
             report.failures.push(failure);
         }
         if stop {
@@ -208,18 +211,26 @@ fn one(
                 figures.read(&results);
                 report.runs.push((figures.label.clone(), results));
             }
+            // It was interrupted while it imported the scenarios.
+            Err(_) if load.interruptions() > 0 => {}
             Err(error) => failures.push(Failure::new(
                 Kind::Load,
                 format!("the load test left no results: {error}"),
             )),
         }
     }
+    let is_full = is_full(&folder);
     // The load's document has been read: its folder is the last thing to go.
     if let Err(failure) = end_folder(&run, &folder) {
         failures.push(failure);
     }
     failures.extend(outcome.failure);
     failures.extend(outcome.left_behind);
+    if is_full && !failures.is_empty() {
+        let what = format!("the disk of {} is full", folder.display());
+        failures
+            .push(Failure::target(what).advise("make room there, or set TMPDIR to another folder"));
+    }
     if let Some(first) = failures.first() {
         figures.failure = Some(steps.hide(&first.to_string()));
     }
@@ -266,9 +277,10 @@ fn begin(
     };
     let ledger = Ledger::begin(state, &id, &options.on).map_err(no_ledger)?;
     let folder = std::env::temp_dir().join(format!("molotov-autosizer-{id}"));
-    ledger
-        .plan(Thing::new("folder", folder.display().to_string()))
-        .map_err(no_ledger)?;
+    if let Err(error) = ledger.plan(Thing::new("folder", folder.display().to_string())) {
+        let _ = fs::remove_file(ledger.path());
+        return Err(no_ledger(error));
+    }
     if let Err(error) = fs::DirBuilder::new().mode(0o700).create(&folder) {
         ledger.removed("folder", &folder.display().to_string());
         ledger.end();
@@ -297,6 +309,15 @@ fn end_folder(run: &Run, folder: &Path) -> Result<(), Failure> {
     }
     run.ledger.end();
     Ok(())
+}
+
+/// Whether nothing more can be written there: the reason behind many other failures.
+fn is_full(folder: &Path) -> bool {
+    const ROOM_BYTES: usize = 64 * 1024;
+    let probe = folder.join("room");
+    let written = fs::write(&probe, vec![0; ROOM_BYTES]);
+    let _ = fs::remove_file(&probe);
+    written.is_err_and(|error| error.kind() == io::ErrorKind::StorageFull)
 }
 
 /// Adds what only the flow knows: the target's series, what the service was, how it ended.
@@ -382,7 +403,7 @@ impl Report {
         };
     }
 
-    fn write(&self, options: &Options) -> Result<(), Failure> {
+    fn write(&self, options: &Options, page: Option<Page>) -> Result<(), Failure> {
         let runs: Vec<Results> = self
             .runs
             .iter()
@@ -396,12 +417,22 @@ impl Report {
             results::write(path, &text).map_err(|error| cannot(error.to_string()))
         };
         let document = &self.document;
-        let pages = || -> Vec<(String, String)> { Vec::new() };
+        let html = || match (page, self.runs.as_slice()) {
+            (Some(page), [(_, results)]) if document.rows.len() == 1 => page(results),
+            (Some(page), runs) => {
+                let pages: Vec<(String, String)> = runs
+                    .iter()
+                    .map(|(label, results)| (label.clone(), page(results)))
+                    .collect();
+                document.to_html(&pages)
+            }
+            (None, _) => document.to_html(&[]),
+        };
         write(&options.json, &|| {
             document.to_json(&runs).map_err(|error| error.to_string())
         })?;
         write(&options.csv, &|| Ok(document.to_csv()))?;
         write(&options.markdown, &|| Ok(document.to_markdown()))?;
-        write(&options.html, &|| Ok(document.to_html(&pages())))
+        write(&options.html, &|| Ok(html()))
     }
 }

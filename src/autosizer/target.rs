@@ -110,6 +110,16 @@ impl Ended {
     }
 }
 
+/// Processes that this machine's kernel has killed for lack of memory since it booted; `None` where it does not count them
+/// (before Linux 4.13).
+pub(super) fn kills_so_far() -> Option<u64> {
+    let counters = std::fs::read_to_string("/proc/vmstat").ok()?;
+    let line = counters
+        .lines()
+        .find_map(|line| line.strip_prefix("oom_kill "));
+    line?.trim().parse().ok()
+}
+
 /// Who measures what the service uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Collector {

@@ -106,6 +106,17 @@ fn bodies_come_out_as_they_went_in() {
             decode(ContentEncoding::Gzip, &two, size).unwrap(),
             b"onetwo"
         );
+        let two = [zlib(b"one"), zlib(b"two")].concat();
+        assert_eq!(
+            decode(ContentEncoding::Deflate, &two, size).unwrap(),
+            b"onetwo"
+        );
+        // Found by fuzzing: the second one was expected to have a header.
+        let two = [raw(b"one"), raw(b"two")].concat();
+        assert_eq!(
+            decode(ContentEncoding::Deflate, &two, size).unwrap(),
+            b"onetwo"
+        );
     }
     assert_eq!(decode(ContentEncoding::Gzip, b"", 1).unwrap(), b"");
     assert_eq!(decode(ContentEncoding::Deflate, b"", 1).unwrap(), b"");

@@ -66,7 +66,7 @@ pub fn autosize(
         interruptions,
         raised: None,
     };
-    let report = run_session(&options, &state_folder(), &mut load);
+    let report = run_session(&options, &state_folder(), &mut load, None);
     if let Some(error) = load.raised {
         return Err(error);
     }

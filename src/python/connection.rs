@@ -16,8 +16,8 @@ use super::pool::{CountedPlace, Key, Pool};
 use super::receiving::{Reading, Receiving};
 use super::request::{Job, Method};
 use super::urls::UrlEntry;
-use crate::http::codec::{Framing, Limits, ResponseHead};
-use crate::http::error::{Error, TimeoutKind};
+use crate::http::codec::{Framing, Limits, MAX_INTERIM_RESPONSES, ResponseHead};
+use crate::http::error::{self, Error, TimeoutKind};
 use crate::http::transport::Transport;
 use pyo3::prelude::*;
 use std::future::Future;
@@ -27,9 +27,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::time::Sleep;
-
-/// Interim (1xx) answers that one request may get.
-const MAX_INTERIM: u8 = 16;
 
 /// How long a connection is trusted after its last answer without a look at its socket: a worker whose next
 /// request follows at once does not pay for the system call.
@@ -111,6 +108,8 @@ struct Flight {
     held: Option<Vec<u8>>,
     interim: u8,
     receiving: Option<Receiving>,
+    /// When the head was there, if the body was not.
+    head_at: Option<Instant>,
     status: u16,
     received_bytes: u64,
     keep_alive: bool,
@@ -163,6 +162,8 @@ enum Turn {
 /// An exchange that has ended well.
 struct Complete {
     ended: Instant,
+    /// From the head to the last byte, if they came apart.
+    transfer: Option<Duration>,
     reusable: bool,
     sent: Sent,
     status: u16,
@@ -246,6 +247,7 @@ impl Connection {
             held: job.held_body(),
             interim: 0,
             receiving: None,
+            head_at: None,
             status: 0,
             received_bytes: 0,
             keep_alive: true,
@@ -443,6 +445,9 @@ impl Connection {
             Some(complete.status),
             complete.received_bytes,
         );
+        if let Some(transfer) = complete.transfer {
+            self.engine.record_transfer(py, transfer);
+        }
         if complete.reusable {
             self.pool.put_back(py, self);
         } else {
@@ -730,15 +735,18 @@ impl State {
     fn read_failed(&mut self, error: io::Error) -> Turn {
         let receiving = self
             .flight
-            .as_ref()
-            .is_some_and(|flight| flight.receiving.is_some());
-        let error = Arc::new(error);
-        Turn::Over(Some(if receiving {
-            Error::Payload {
-                message: format!("Response payload is not completed: {error}"),
+            .as_mut()
+            .and_then(|flight| flight.receiving.as_mut());
+        Turn::Over(Some(match receiving.map(|receiving| receiving.eof()) {
+            None => Error::Os(Arc::new(error)),
+            // A body that only the end of the connection ends has not come whole either.
+            Some(Ok(())) => Error::payload(format!(
+                "Response payload is not completed: {}",
+                error::described(&error)
+            )),
+            Some(Err(incomplete)) => {
+                Error::payload(format!("{incomplete}. {}", error::described(&error)))
             }
-        } else {
-            Error::Os(error)
         }))
     }
 
@@ -771,6 +779,9 @@ impl State {
         self.incoming = Vec::new();
         Some(Complete {
             ended: now,
+            transfer: flight
+                .head_at
+                .map(|head_at| now.saturating_duration_since(head_at)),
             // Bytes behind a response belong to no request: such a connection is not trusted again.
             reusable: flight.keep_alive
                 && !flight.uploading
@@ -828,8 +839,9 @@ impl State {
             match heads.parse(data, flight.head_request, &limits)? {
                 Some(head) if (100..200).contains(&head.status) && head.status != 101 => {
                     flight.interim += 1;
-                    if flight.interim > MAX_INTERIM {
-                        let message = format!("more than {MAX_INTERIM} interim responses");
+                    if usize::from(flight.interim) > MAX_INTERIM_RESPONSES {
+                        let message =
+                            format!("more than {MAX_INTERIM_RESPONSES} interim responses");
                         return Err(Error::BadResponse { message });
                     }
                     if let Some(held) = flight.held.take() {
@@ -926,6 +938,7 @@ impl State {
                 let body = Body::new(carrier, decoded, high_water);
                 receiving.body = Arc::downgrade(&body);
                 if let Some(flight) = &mut self.flight {
+                    flight.head_at = Some(Instant::now());
                     flight.receiving = Some(receiving);
                 }
                 (Content::Streaming(body), None)

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `event_loop`, `bridge` | tokio inside asyncio's `select()`, or beside a foreign loop |
 //! | `plan`, `worker` | which scenario runs next, and stepping its coroutine |
+//! | `schedule`, `pacer` | when it runs, where a rate is set |
 //! | `session`, `arguments`, `request`, `urls` | a request, from the call to its bytes |
 //! | `connector`, `pool`, `opening` | how connections are made, kept, limited and shared |
 //! | `connection`, `stream`, `carrier` | the exchange on a kept connection, or on a part of one |
@@ -35,12 +36,14 @@ mod json;
 pub mod metrics;
 pub mod monitor;
 mod opening;
+mod pacer;
 mod plan;
 mod pool;
 mod receiving;
 mod request;
 mod response;
 pub mod results;
+mod schedule;
 mod session;
 pub mod sizing;
 pub mod state;
@@ -75,6 +78,8 @@ mod core {
     use super::response::Response;
     #[pymodule_export]
     use super::results::Results;
+    #[pymodule_export]
+    use super::schedule::Schedule;
     #[pymodule_export]
     use super::session::Session;
     #[pymodule_export]

@@ -5,18 +5,20 @@
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 
 use super::metrics::Recorder;
 use super::monitor::Monitor;
+use super::schedule::Schedule;
 use super::state::RunState;
 use crate::engine::shared::STATUS_CLASSES;
 use crate::metrics::DEFAULT_WIDTH;
 use crate::results::{
     self, Collector, Counts, ErrorGroup, FormatError, Journal, Meta, Output, ReadError, Sizing,
-    Threshold, Totals,
+    Starts, Threshold, Totals,
 };
 
 /// The results of a run, as they are collected or as they were read from a file.
@@ -33,6 +35,8 @@ struct State {
     journal: Option<Journal>,
     /// Where the document goes when it is no plain file, and has no journal.
     written_at_end: Option<PathBuf>,
+    /// Where a rate is set: when runs start, and how many workers there may be.
+    schedule: Option<(Py<Schedule>, u64)>,
 }
 
 impl Results {
@@ -60,7 +64,14 @@ fn read_json<'de, T: serde::Deserialize<'de>>(text: &'de str) -> PyResult<T> {
     serde_json::from_str(text).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
-fn totals(state: &Bound<'_, RunState>) -> Totals {
+fn totals(state: &Bound<'_, RunState>, schedule: Option<&(Py<Schedule>, u64)>) -> Totals {
+    let starts = schedule.map(|(schedule, most_workers)| {
+        let schedule = schedule.bind(state.py()).get();
+        (
+            schedule.asked(state),
+            starts(state, schedule, *most_workers),
+        )
+    });
     let state = state.get().shared();
     let sum = |name: &str| state.sum(name).unwrap_or_default();
     let mut counts = Counts {
@@ -82,7 +93,33 @@ fn totals(state: &Bound<'_, RunState>) -> Totals {
     counts.started = sum("started");
     Totals {
         workers: state.workers() - state.parked(),
+        transfer_micros: sum("transfer_micros"),
         counts,
+        starts,
+    }
+}
+
+fn starts(state: &Bound<'_, RunState>, schedule: &Schedule, most_workers: u64) -> Starts {
+    let state = state.get().shared();
+    let sum = |name: &str| state.sum(name).unwrap_or_default();
+    let (shape, seed) = schedule.described();
+    let (started, not_started) = (sum("started"), sum("not_started"));
+    let (late, starved) = (sum("late"), sum("starved"));
+    let seconds = |nanoseconds: u64| Duration::from_nanos(nanoseconds).as_secs_f64();
+    // Read last: what is started or given up meanwhile was intended before it.
+    let intended = sum("intended");
+    Starts {
+        shape: shape.to_owned(),
+        seed,
+        most_workers,
+        intended,
+        started,
+        not_started,
+        waiting: intended.saturating_sub(started + not_started),
+        late,
+        late_without_worker: starved.min(late),
+        late_mean_seconds: sum("late_nanoseconds").checked_div(late).map(seconds),
+        late_max_seconds: (late > 0).then(|| seconds(state.latest_nanoseconds())),
     }
 }
 
@@ -107,6 +144,7 @@ impl Results {
                 collector: Collector::new(meta, thresholds),
                 journal: None,
                 written_at_end: None,
+                schedule: None,
             }),
         })
     }
@@ -121,6 +159,7 @@ impl Results {
                 collector: Collector::of(results::read(&path)?),
                 journal: None,
                 written_at_end: None,
+                schedule: None,
             }),
         })
     }
@@ -134,6 +173,11 @@ impl Results {
         }
         state.journal = journal;
         Ok(())
+    }
+
+    /// Say when runs start, with at most so many workers over all processes. Before the first look.
+    fn set_schedule(&self, schedule: Py<Schedule>, most_workers: u64) {
+        self.lock().schedule = Some((schedule, most_workers));
     }
 
     /// Take a look, about once a second; `now` is in seconds since the start of the run, `lag` how late the event loop
@@ -152,9 +196,8 @@ impl Results {
         let mut this = self.lock();
         let this = &mut *this;
         let shared = recorder.get().shared();
-        let point = this
-            .collector
-            .second(now, totals(state), &shared.lock(), lag);
+        let totals = totals(state, this.schedule.as_ref());
+        let point = this.collector.second(now, totals, &shared.lock(), lag);
         let taken = monitor.map(|monitor| monitor.get().take());
         let Some(journal) = &mut this.journal else {
             return Ok(false);
@@ -200,11 +243,11 @@ impl Results {
         let errors: Vec<ErrorGroup> = read_json(errors)?;
         let sizing: Option<Sizing> = sizing.map(read_json).transpose()?;
         let series = monitor.map_or_else(Vec::new, |monitor| monitor.get().series());
-        let mut totals = totals(state);
+        let mut this = self.lock();
+        let mut totals = totals(state, this.schedule.as_ref());
         totals.counts.lost_processes = lost;
         let shared = recorder.get().shared();
-        self.lock()
-            .collector
+        this.collector
             .finish(now, totals, &shared.lock(), sizing, series, errors);
         Ok(())
     }
@@ -284,6 +327,11 @@ impl Results {
             .ok()?
             .as_str()
             .map(str::to_owned)
+    }
+
+    /// A table of what the generator and the targets used, a line each; empty when nothing was sampled.
+    fn resource_lines(&self) -> Vec<String> {
+        self.lock().collector.results().resource_lines()
     }
 
     /// One line for each threshold, with a tick or a cross.

@@ -29,14 +29,11 @@ impl Results {
             out.push('\n');
         }
         if !self.service_times.is_empty() {
-            out.push_str(
-                "| service time in ms | count | failed | mean | p50 | p90 | p95 | p99 | max |\n\
-                 |---|--:|--:|--:|--:|--:|--:|--:|--:|\n",
-            );
-            for row in &self.service_times {
-                line(&mut out, row);
-            }
-            out.push('\n');
+            table(&mut out, "service time in ms", &self.service_times);
+        }
+        if !self.response_times.is_empty() {
+            let title = "response time in ms, from the intended start";
+            table(&mut out, title, &self.response_times);
         }
         if !self.errors.is_empty() {
             out.push_str("| error | place | count | first said |\n|---|---|--:|---|\n");
@@ -54,6 +51,18 @@ impl Results {
         }
         out
     }
+}
+
+fn table(out: &mut String, title: &str, rows: &[ServiceTime]) {
+    let _ = writeln!(
+        out,
+        "| {title} | count | failed | mean | p50 | p90 | p95 | p99 | max |\n\
+         |---|--:|--:|--:|--:|--:|--:|--:|--:|"
+    );
+    for row in rows {
+        line(out, row);
+    }
+    out.push('\n');
 }
 
 fn line(out: &mut String, row: &ServiceTime) {

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `document` | what the document holds |
 //! | `series` | the run second by second |
+//! | `starts` | what became of the starts that a rate asked for |
 //! | `collect` | filling the document while the run goes |
 //! | `levels` | which loads were held, for the verdict |
 //! | `journal` | writing as the run goes, and reading what a dead run left |
@@ -15,6 +16,7 @@
 //! | `service` | what `autosizer` started, and what its end means |
 //! | `mask` | secrets in command lines and texts |
 //! | `csv`, `junit`, `markdown`, `summary` | the other formats |
+//! | `resources` | the table of what was used |
 
 mod collect;
 mod csv;
@@ -24,10 +26,12 @@ mod junit;
 mod levels;
 mod markdown;
 mod mask;
+mod resources;
 #[cfg(test)]
 mod sample;
 mod series;
 mod service;
+mod starts;
 mod summary;
 mod threshold;
 
@@ -39,4 +43,5 @@ pub use journal::{Journal, ReadError, read, write};
 pub use mask::{masked, masked_command};
 pub use series::{Point, Series};
 pub use service::ServiceFacts;
+pub use starts::Starts;
 pub use threshold::{Outcome, Threshold, ThresholdError};

@@ -50,6 +50,7 @@ pub(super) fn results() -> Results {
     let mut collector = Collector::new(meta, thresholds.into());
     let totals = |second: u64| Totals {
         workers: if second < 10 { 4 } else { 0 },
+        transfer_micros: second * 20 * 5_000,
         counts: Counts {
             started: second * 10,
             succeeded: second * 9,
@@ -59,6 +60,7 @@ pub(super) fn results() -> Results {
             workers_started: 4,
             ..Counts::default()
         },
+        ..Totals::default()
     };
     for second in 1..=9 {
         collector.second(second as f64, totals(second), &Recorder::new(), Some(0.002));

@@ -1,6 +1,6 @@
 //! The outcome as plain text: what `molotov-report summary` prints, and the lines that the end of a run adds.
 //!
-//! Owns the wording and the order: verdict first, then thresholds, counts, service times, errors. Made from the document
+//! Owns the wording and the order: verdict first, then thresholds, counts, resources, service times, errors. Made from the document
 //! alone.
 
 use std::fmt::Write as _;
@@ -24,6 +24,9 @@ impl Results {
             } else if let Some(ramp) = &sizing.ramp {
                 lines.push(ramp.sentence.clone());
             }
+        }
+        if let Some(starts) = &self.starts {
+            lines.extend(starts.sentences());
         }
         let Some(verdict) = &self.verdict else {
             return lines;
@@ -117,6 +120,7 @@ impl Results {
         );
         blocks.push(text);
         blocks.push(counts.lost_processes.join("\n"));
+        blocks.push(self.resource_lines().join("\n"));
         let elapsed = Duration::try_from_secs_f64(self.meta.elapsed_seconds).unwrap_or_default();
         let table = render(&self.recorder()?.rows(), elapsed, width);
         blocks.push(table.trim_end().to_owned());

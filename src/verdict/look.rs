@@ -17,7 +17,7 @@ const SETTLING_SECONDS: f64 = 5.0;
 const ENOUGH_SAMPLES: usize = 3;
 
 /// A load that was held for some time.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Level {
     /// Since when, in seconds since the start of the run.
     pub from_seconds: f64,
@@ -29,6 +29,26 @@ pub struct Level {
     pub per_second: f64,
     /// The share of the load asked for that the generator really started; `None` where nothing was asked.
     pub started_ratio: Option<f64>,
+    /// The share of the runs that failed.
+    #[serde(default)]
+    pub failed_ratio: f64,
+    /// Time between head and last byte of an answer, in the mean; `None` without answers.
+    #[serde(default)]
+    pub transfer_seconds: Option<f64>,
+    /// Bytes of answers per second.
+    #[serde(default)]
+    pub bytes_per_second: f64,
+}
+
+impl Level {
+    /// The two in the order of their load.
+    pub(super) fn lower_first<'a>(&'a self, other: &'a Self) -> (&'a Self, &'a Self) {
+        if other.active < self.active {
+            (other, self)
+        } else {
+            (self, other)
+        }
+    }
 }
 
 /// One target during one level.
@@ -63,6 +83,11 @@ impl<'a> Look<'a> {
 
     pub(super) fn to(&self) -> Duration {
         Duration::try_from_secs_f64(self.level.to_seconds).unwrap_or_default()
+    }
+
+    /// A metric over the whole run; `None` when it was never there.
+    pub(super) fn ever(&self, metric: Metric) -> Option<Window> {
+        self.series.window(metric, Duration::ZERO, Duration::MAX)
     }
 
     /// A metric during the level; `None` with too few samples.

@@ -30,6 +30,9 @@ print("service says hello, secret is", os.environ.get("PASSPHRASE"), flush=True)
 if mode == "dies-at-start":
     print("cannot find the flux capacitor", flush=True)
     sys.exit(3)
+if mode == "chatty":
+    for line in range(20000):
+        print("and another thing: number", line)
 if mode == "never":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Event().wait()

@@ -97,12 +97,13 @@ class Podman:
         self.call("import", *options, "-", name, content=packed.getvalue())
 
     def _start(self) -> None:
-        self._service = subprocess.Popen(
-            [*self._command(), "system", "service", "--time=0", f"unix://{self.socket}"],
-            env=self._variables(),
-            stdout=subprocess.DEVNULL,
-            stderr=(self.folder / "service.log").open("wb"),
-        )
+        with (self.folder / "service.log").open("wb") as log:
+            self._service = subprocess.Popen(
+                [*self._command(), "system", "service", "--time=0", f"unix://{self.socket}"],
+                env=self._variables(),
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+            )
         give_up = time.monotonic() + DEADLINE
         while time.monotonic() < give_up and self._service.poll() is None:
             with socket.socket(socket.AF_UNIX) as probe:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -256,6 +257,19 @@ def test_thresholds_decide_the_exit_code(tmp_path):
     assert "runs failed" in found["stumble"]
 
 
+@pytest.mark.parametrize(("threshold", "expected"), [("runs>=1", 105), ("runs<1", 99)])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_interrupted_run_opens_no_gate(tmp_path, processes, threshold, expected):
+    write(tmp_path, WAITING.format(what="await asyncio.sleep(0)"))
+    with serving(Small) as (url, _):
+        words = ("-c", "-p", str(processes), "--threshold", threshold)
+        with Running(tmp_path, *words, URL=url) as running:
+            running.wait_for("step", times=6 * processes)
+            running.process.send_signal(signal.SIGTERM)
+            code, output = running.end()
+    assert code == expected, output
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [
@@ -330,8 +344,11 @@ def test_targets_are_monitored_and_judged(tmp_path):
     )
     with serving(Small) as (url, _):
         words = ("--monitor", f"pid:{os.getpid()}", "--monitor", "host", "--threshold", "target.memory<100%")
-        done = run(tmp_path, "-c", "-d", "4", "--json", "out.json", *words, URL=url)
+        done = run(tmp_path, "-c", "-d", "6", "--json", "out.json", *words, URL=url)
     assert done.returncode == 0, done.stdout + done.stderr
+    table = done.stdout[done.stdout.index("\nResources ") :]
+    assert re.search(r"^generator +CPU, cores +\d", table, re.M), table
+    assert re.search(rf"^pid:{os.getpid()} +CPU, cores +\d", table, re.M), table
     document = read(tmp_path / "out.json")
     sources = [target["source"] for target in document["monitor"]]
     assert sources == ["generator", f"pid:{os.getpid()}", "host"]
@@ -340,7 +357,9 @@ def test_targets_are_monitored_and_judged(tmp_path):
     lag = document["monitor"][0]["columns"]["event_loop_lag_seconds"]
     assert any(value is not None for value in lag)
     verdict = document["verdict"]
-    assert verdict["generator"]["valid"] is not None
+    # The first second settles, and of the rest a busy machine may leave too few samples to judge by.
+    if len(lag) >= 6:
+        assert verdict["generator"]["valid"] is not None
     assert verdict["level"]["active"] == 1
 
 

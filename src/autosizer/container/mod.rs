@@ -10,6 +10,7 @@ mod engine;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use bollard::errors::Error;
 use bollard::models::{ContainerCreateBody, HostConfig, PortBinding};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, CreateImageOptionsBuilder, InspectContainerOptions,
@@ -17,14 +18,15 @@ use bollard::query_parameters::{
     StartContainerOptions,
 };
 use futures_util::StreamExt;
-use tokio::time::{Instant, sleep};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
 
 use self::engine::{Engine, failure, message, status};
 use super::failure::Failure;
 use super::ledger::{Thing, start_ticks};
 use super::run::Run;
 use super::steps::Step;
-use super::target::{Address, Collector, Ended, Metrics, ServiceState, Target};
+use super::target::{Address, Collector, Ended, Metrics, ServiceState, Target, kills_so_far};
 use crate::monitor::Source;
 
 /// The label whose value is the run's id.
@@ -33,8 +35,10 @@ const LABEL: &str = "molotov.autosizer.run";
 const OWNER: &str = "molotov.autosizer.owner";
 /// The engine is not asked for the container's state more often than this.
 const ASK_EVERY: Duration = Duration::from_millis(200);
-/// A request to create it that was given up may still be carried out.
-const CREATED_WITHIN: Duration = Duration::from_secs(2);
+/// A request to create it goes on when the user asks to stop: its end is waited for, or what it makes would be left.
+const CREATED_WITHIN: Duration = Duration::from_secs(120);
+/// What the shell makes of SIGKILL.
+const KILLED: i32 = 137;
 /// Removing goes on in the background when the engine is busy.
 const REMOVED_WITHIN: Duration = Duration::from_secs(30);
 
@@ -43,9 +47,12 @@ const REMOVED_WITHIN: Duration = Duration::from_secs(30);
 pub struct Container {
     engine: Option<Engine>,
     name: String,
-    /// Whether a request to create it was sent, and whether it was answered.
+    /// Whether it may be there.
     creating: bool,
-    created: bool,
+    /// The request to create it, until it is answered.
+    creation: Option<JoinHandle<Result<(), Error>>>,
+    /// Kills for lack of memory on this machine before it was started.
+    kills: Option<u64>,
     asked: Option<(Instant, ServiceState)>,
     facts: BTreeMap<String, String>,
 }
@@ -80,7 +87,7 @@ impl Container {
             };
             if let Some(error) = item.error_detail {
                 step.failed("Not pulled");
-                let error = bollard::errors::Error::DockerStreamError {
+                let error = Error::DockerStreamError {
                     error: error.message.unwrap_or_default(),
                 };
                 return Err(failure(&doing, &error));
@@ -197,7 +204,9 @@ impl Container {
         Ok(ServiceState::Ended(Ended {
             exit_code: code,
             signal: None,
-            out_of_memory: state.oom_killed == Some(true),
+            // Podman does not tell under version 1 of control groups.
+            out_of_memory: state.oom_killed == Some(true)
+                || (code == Some(KILLED) && kills_so_far() > self.kills),
         }))
     }
 }
@@ -256,14 +265,19 @@ impl Target for Container {
             .name(&self.name)
             .build();
         self.creating = true;
-        let created = engine
-            .docker
-            .create_container(Some(options), self.body(run))
-            .await;
-        self.created = true;
+        self.kills = kills_so_far();
+        let (docker, body) = (engine.docker.clone(), self.body(run));
+        let creation = self.creation.insert(tokio::spawn(async move {
+            docker.create_container(Some(options), body).await.map(drop)
+        }));
+        let created = creation.await;
+        self.creation = None;
+        let doing = format!("create a container of {image}");
+        let created =
+            created.map_err(|error| Failure::target(format!("cannot {doing}: {error}")))?;
         if let Err(error) = created {
             step.failed("Not created");
-            return Err(failure(&format!("create a container of {image}"), &error));
+            return Err(failure(&doing, &error));
         }
         let started = engine
             .docker
@@ -357,13 +371,11 @@ impl Target for Container {
                 step.note(&format!("Cannot write {}: {error}", path.display()));
             }
         }
+        if let Some(creation) = self.creation.take() {
+            let _ = timeout(CREATED_WITHIN, creation).await;
+        }
         let engine = self.engine()?;
-        let wait = if self.created {
-            Duration::ZERO
-        } else {
-            CREATED_WITHIN
-        };
-        match remove_by_name(engine, &self.name, wait).await {
+        match remove_by_name(engine, &self.name).await {
             Ok(()) => {
                 step.done("Removed");
                 run.ledger.removed("container", &self.name);
@@ -382,8 +394,8 @@ impl Target for Container {
     }
 }
 
-/// Removes it with its volumes, running or not. When it is not there yet, it may come within `wait`.
-async fn remove_by_name(engine: &Engine, name: &str, wait: Duration) -> Result<(), Failure> {
+/// Removes it with its volumes, running or not.
+async fn remove_by_name(engine: &Engine, name: &str) -> Result<(), Failure> {
     let began = Instant::now();
     loop {
         let options = RemoveContainerOptionsBuilder::new()
@@ -392,11 +404,7 @@ async fn remove_by_name(engine: &Engine, name: &str, wait: Duration) -> Result<(
             .build();
         match engine.docker.remove_container(name, Some(options)).await {
             Ok(()) => return Ok(()),
-            Err(error) if status(&error) == Some(404) => {
-                if began.elapsed() >= wait {
-                    return Ok(());
-                }
-            }
+            Err(error) if status(&error) == Some(404) => return Ok(()),
             // Busy: being created, or being removed already.
             Err(error)
                 if matches!(status(&error), Some(409 | 500))
@@ -417,7 +425,7 @@ pub(super) async fn remove(thing: &Thing) -> Option<Result<(), Failure>> {
     }
     let address = thing.details.get("engine")?;
     Some(match Engine::at(address).await {
-        Ok(engine) => remove_by_name(&engine, &thing.name, Duration::ZERO).await,
+        Ok(engine) => remove_by_name(&engine, &thing.name).await,
         Err(failure) => Err(failure),
     })
 }

@@ -16,12 +16,14 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::Signal;
+
 use self::limits::Limiter;
 use self::tree::Belonging;
 use super::failure::Failure;
 use super::ledger::Thing;
 use super::run::Run;
-use super::target::{Address, Collector, Ended, Metrics, ServiceState, Target};
+use super::target::{Address, Collector, Ended, Metrics, ServiceState, Target, kills_so_far};
 use crate::monitor::Source;
 
 /// The end of a log that is looked at for its last lines.
@@ -37,6 +39,8 @@ pub struct Local {
     ended: Option<Ended>,
     belonging: Belonging,
     group: Option<String>,
+    /// Kills for lack of memory on this machine before it was started.
+    kills: Option<u64>,
 }
 
 impl Local {
@@ -50,6 +54,7 @@ impl Local {
             ended: None,
             belonging: Belonging::default(),
             group: None,
+            kills: None,
         }
     }
 
@@ -66,14 +71,17 @@ impl Local {
             return Ok(());
         };
         if let Some(status) = child.try_wait()? {
-            let kills = match &self.limiter {
-                Limiter::Group(group) => group.kills(),
-                Limiter::None | Limiter::Systemd(_) => 0,
+            let in_group = match &self.limiter {
+                Limiter::Group(group) => group.kills() > 0,
+                // Somebody else may have been killed at the same time; that this one was is the likelier.
+                Limiter::None | Limiter::Systemd(_) => {
+                    status.signal() == Some(Signal::KILL.as_raw()) && kills_so_far() > self.kills
+                }
             };
             self.ended = Some(Ended {
                 exit_code: status.code(),
                 signal: status.signal(),
-                out_of_memory: kills > 0,
+                out_of_memory: in_group,
             });
         }
         Ok(())
@@ -159,6 +167,7 @@ impl Target for Local {
         run.ledger
             .plan(Thing::new("process", run.id.clone()))
             .map_err(|error| Failure::target(format!("cannot write the ledger: {error}")))?;
+        self.kills = kills_so_far();
         tree::adopt_orphans(true);
         self.belonging.before = Some(tree::descendants());
         let mut command = Command::new(program);

@@ -1,0 +1,23 @@
+//! What has to hold for any bytes a server may send: one function for each fuzz target.
+//!
+//! Each takes one input of the fuzzer, whose first bytes choose limits and where the rest is cut, and panics when a
+//! property does not hold. Only the public interface of `molotov::http` is used. Compiled twice: into the fuzz
+//! targets, and into the integration tests, which replay the corpus.
+
+mod body;
+mod content;
+mod cookies;
+mod exchange;
+mod head;
+mod pieces;
+mod websocket;
+
+/// A target's name, its folder in the corpus, and its check.
+pub const ALL: [(&str, fn(&[u8])); 6] = [
+    ("response_head", head::check),
+    ("body", body::check),
+    ("exchange", exchange::check),
+    ("content", content::check),
+    ("cookies", cookies::check),
+    ("websocket", websocket::check),
+];
