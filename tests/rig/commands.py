@@ -41,6 +41,7 @@ class Invocation:
         self.stdout = b""
         self.stderr = b""
         self.began = ""
+        self.inline = INLINE_STDOUT
         self.cancelled = threading.Event()
         self.shown: list[str] = []
 
@@ -199,7 +200,7 @@ class Commands:
             "StatusDetails": details,
             "ResponseCode": invocation.code if status in TERMINAL else -1,
             "ExecutionStartDateTime": invocation.began,
-            "StandardOutputContent": _cut(invocation.stdout, INLINE_STDOUT) if ended else "",
+            "StandardOutputContent": _cut(invocation.stdout, invocation.inline) if ended else "",
             "StandardErrorContent": _cut(invocation.stderr, INLINE_STDERR) if ended else "",
         }
 
@@ -250,6 +251,8 @@ class Commands:
                 what
             ]
             invocation.shown = [state] * fault["polls"]
+        elif what == "refused":
+            invocation.inline = fault.get("inline", INLINE_STDOUT)
         elif what == "delivery_timed_out":
             return invocation.end("TimedOut", "DeliveryTimedOut")
         elif what == "undeliverable":

@@ -2,7 +2,8 @@
 
     python images.py
 
-`rig-instance` is nothing but mount points (an instance borrows this machine's programs, read-only); `rig-service` is this Python with its libraries and `service.py`.
+`rig-instance` is nothing but mount points (an instance borrows this machine's programs, read-only);
+`rig-service` is this Python with its libraries and `service.py`.
 """
 
 from __future__ import annotations

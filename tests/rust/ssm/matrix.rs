@@ -159,6 +159,13 @@ pub(super) fn cases() -> Vec<Case> {
     );
     let late = json!([{ "action": "command", "do": "late", "seconds": 1.0 }]);
     add("objects come late".into(), late, plain(), Expected::Fine);
+    let cut = json!([{ "action": "command", "step": "metrics-*", "do": "refused", "inline": 300 }]);
+    add(
+        "the bucket takes nothing of long metrics".into(),
+        cut,
+        plain(),
+        Expected::Fine,
+    );
     let refused = json!([{ "action": "command", "do": "refused" }]);
     add(
         "the bucket takes nothing".into(),

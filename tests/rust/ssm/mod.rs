@@ -87,7 +87,7 @@ fn a_machine_ends_itself_after_its_time() {
     let Some(rig) = Rig::start("folder") else {
         return;
     };
-    let order = json!({ "crash_at": "pull", "time_to_live": 4 });
+    let order = json!({ "crash_at": "register", "time_to_live": 10 });
     let outcome = rig.run(&order);
     assert!(outcome.crashed, "{outcome:?}");
     assert_eq!(rig.state()["instances"].as_array().unwrap().len(), 1);
