@@ -1,14 +1,15 @@
 """What the rig does wrong on request.
 
 A fault is a dictionary: `action` (an operation such as `SendCommand` or `RunInstances`, or `command` for
-what becomes of an accepted command), optionally `step` (of a command, found in its comment; a pattern), `times` (how
-often; without it always) and `do`. Everything else in it are the details of `do`:
+what becomes of an accepted command), optionally `step` (of a command, found in its comment; a pattern),
+`times` (how often; without it always) and `do`. Everything else in it are the details of `do`:
 
 - on operations: `error` (`code`, `status`, `message`), `lost` (carried out, but the connection ends without
   an answer)
 - on `command`: `delayed`, `unknown_status`, `unknown_invocation` (each for `polls` looks),
   `delivery_timed_out`, `undeliverable`, `timed_out`, `cancelled`, `vanish` (the instance is gone in the
-  middle), `refused` (`inline`: characters that come without the bucket) and `late` (`seconds`) for the objects in S3
+  middle), `refused` (`inline`: characters that come without the bucket) and `late` (`seconds`) for the
+  objects in S3
 - on `register`: `never`, `late` (`seconds`); on `boot`: `late` (`seconds`), `vanish`
 """
 
