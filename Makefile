@@ -18,6 +18,7 @@ export PYO3_PYTHON := $(INTERPRETER)
 # The stable-ABI wheel is tested on each of these that the machine has.
 OTHER_PYTHONS ?= 3.10 3.12 3.13
 VENVS := .venv
+NODE := $(CACHE)/node
 BIN := $(VENVS)/main/bin
 WHEELS := $(CARGO_TARGET_DIR)/wheels
 PYTEST_ARGS ?=
@@ -38,14 +39,21 @@ JOBS ?= 5
 # Seeds per simulated service; the tests take 20.
 SIZING_SEEDS ?= 200
 
-.PHONY: help system dev fmt lint lint-rust lint-python test test-rust test-aws test-python bench lab kinto fuzz fuzz-properties fuzz-targets simulations demo wheel clean
+.PHONY: help system dev fmt lint lint-rust lint-python test test-rust test-aws test-python test-report bench lab kinto fuzz fuzz-properties fuzz-targets simulations demo wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | expand -t 14
 
 system:
-	@tools/system.sh build-essential python3-dev python3-venv nginx wrk git \
+	@tools/system.sh build-essential python3-dev python3-venv nginx wrk chromium nodejs npm git \
 	  podman runc netavark iptables catatonit busybox-static
+
+# What drives the browser, and what audits the page for people who cannot see it; outside the clone.
+$(NODE)/.ready: tests/report/package.json
+	@mkdir -p $(NODE)
+	cp tests/report/package.json $(NODE)
+	npm install --prefix $(NODE) --no-audit --no-fund --ignore-scripts --loglevel=error
+	touch $@
 
 # One venv per use, filled again only when the list of tools changed.
 $(VENVS)/%/.ready: tests/requirements.txt tools/requirements.txt
@@ -93,6 +101,8 @@ test: system  ## everything that CI checks
 	$(MAKE) --no-print-directory test-aws
 	echo "== Python tests"
 	$(MAKE) --no-print-directory test-python
+	echo "== the report's page in a browser"
+	$(MAKE) --no-print-directory test-report
 
 test-rust:
 	@cargo test -q --no-default-features
@@ -121,8 +131,12 @@ test-python: $(VENVS)/main/.ready
 	for version in main $$others; do echo $(VENVS)/$$version/bin/python; done |
 	  xargs -P $(SUITES_AT_ONCE) -I '{}' tools/suite.sh '{}' $(PYTEST_ARGS)
 
+# With the extension that test-python installed.
+test-report: $(VENVS)/main/.ready $(NODE)/.ready
+	@$(BIN)/python -m pytest -p no:cacheprovider tests/report --node-modules $(NODE) $(PYTEST_ARGS)
+
 wheel: $(VENVS)/main/.ready  ## the wheel to give away: optimised, for this interpreter
-	@$(BIN)/maturin build --release --features python,autosizer,aws -i $(INTERPRETER) --out dist
+	@$(BIN)/maturin build --release --features python,autosizer,report,aws -i $(INTERPRETER) --out dist
 
 demo: system  ## start a real Kinto and find how many workers it carries
 	@$(INTERPRETER) tools/demo.py

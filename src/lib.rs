@@ -12,6 +12,7 @@
 //! | [`results`] | the document of a run, its formats and thresholds |
 //! | `aws` | EC2, Run Command, S3 and prices; with the feature of that name |
 //! | [`autosizer`] | starting a service, sizing it, and leaving nothing behind |
+//! | [`report`] | the page that shows what gave out first, pictures, comparisons |
 //! | [`python`] | the extension module: event loop, workers, session |
 //!
 //! Dependencies point one way: `python` uses every other module, none of them uses `python`.
@@ -26,6 +27,7 @@ pub mod metrics;
 pub mod monitor;
 #[cfg(feature = "python")]
 pub mod python;
+pub mod report;
 pub mod results;
 pub mod schedule;
 pub mod sizing;

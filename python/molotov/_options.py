@@ -28,7 +28,7 @@ __all__ = [
 DEFAULT_SCENARIO = "loadtest.py"
 DEFAULT_DURATION = 86400
 #: The options that name a file for results.
-RESULT_FILES = ("json", "csv", "junit", "markdown")
+RESULT_FILES = ("json", "csv", "html", "junit", "markdown", "png", "svg")
 #: The options that ask for collecting results.
 RESULT_OPTIONS = (*RESULT_FILES, "threshold", "monitor")
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
@@ -281,8 +281,11 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("--json", default=None, metavar="FILE", help="write the results there as the run goes; - is stdout")
     add("--csv", default=None, metavar="FILE", help="write the run second by second there at its end")
+    add("--html", default=None, metavar="FILE", help="write the report there: one page with charts")
     add("--junit", default=None, metavar="FILE", help="write thresholds and scenarios there as test cases")
     add("--markdown", default=None, metavar="FILE", help="write a summary there in Markdown")
+    add("--png", default=None, metavar="FILE", help="write one picture of the run there, 1200 by 800")
+    add("--svg", default=None, metavar="FILE", help="write the same picture there as a drawing")
     add(
         "--threshold",
         action="append",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["OUTPUTS", "RunResults", "results_for", "stdout_is_taken"]
 
 #: The options that name a file, which are also the formats. JSON comes last: it lists the others.
-OUTPUTS = ("csv", "junit", "markdown", "json")
+OUTPUTS = ("csv", "html", "junit", "markdown", "png", "svg", "json")
 STDOUT = "-"
 _GENERATOR_SATURATED = 98
 _THRESHOLD_FAILED = 99
@@ -65,6 +65,8 @@ class RunResults:
         self._files = {name: path for name in OUTPUTS if (path := option(args, name))}
         if list(self._files.values()).count(STDOUT) > 1:
             raise OptionError("Only one of the outputs can go to stdout (-)")
+        if self._files.get("png") == STDOUT:
+            raise OptionError("A picture can't go to stdout (-): name a file")
         for path in self._files.values():
             _check_writable(path)
         sources = option(args, "monitor") or []

@@ -140,6 +140,24 @@ fn gzip_headers_may_have_every_field() {
 }
 
 #[test]
+fn the_checksum_of_a_gzip_header_is_checked() {
+    // Found by fuzzing: any checksum was accepted.
+    let plain = gzip(b"content");
+    let mut header = plain[..10].to_vec();
+    header[3] |= 2;
+    let mut checksum = flate2::Crc::new();
+    checksum.update(&header);
+    let [low, high, ..] = checksum.sum().to_le_bytes();
+    for size in [1, 1000] {
+        let body = [header.as_slice(), &[low, high], &plain[10..]].concat();
+        let decoded = decode(ContentEncoding::Gzip, &body, size);
+        assert_eq!(decoded.unwrap(), b"content");
+        let body = [header.as_slice(), &[low, !high], &plain[10..]].concat();
+        assert!(decode(ContentEncoding::Gzip, &body, size).is_err());
+    }
+}
+
+#[test]
 fn brotli_and_zstandard_come_out_as_they_went_in() {
     let data = b"hello world".repeat(10_000);
     let two_frames = [zstandard(&data), zstandard(b"more")].concat();

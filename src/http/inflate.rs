@@ -219,6 +219,17 @@ fn gzip_header_length(bytes: &[u8]) -> Result<Option<usize>, Undecodable> {
         }
     }
     if flags & HEADER_CHECKSUM != 0 {
+        let Some((header, &[low, high])) = bytes
+            .split_at_checked(at)
+            .and_then(|(header, rest)| Some((header, rest.first_chunk::<2>()?)))
+        else {
+            return Ok(None);
+        };
+        let mut checksum = flate2::Crc::new();
+        checksum.update(header);
+        if checksum.sum() & 0xffff != u32::from(u16::from_le_bytes([low, high])) {
+            return Err(Undecodable);
+        }
         at += 2;
     }
     Ok((bytes.len() >= at).then_some(at))

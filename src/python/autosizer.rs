@@ -9,7 +9,8 @@ use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::autosizer::{
-    Failure, Kind, Load, LoadEnd, Order, Removed, gc, list, run_session, runtime, state_folder,
+    Failure, Kind, Load, LoadEnd, Order, Page, Removed, gc, list, run_session, runtime,
+    state_folder,
 };
 
 /// Calls back into Python.
@@ -66,7 +67,7 @@ pub fn autosize(
         interruptions,
         raised: None,
     };
-    let report = run_session(&options, &state_folder(), &mut load, None);
+    let report = run_session(&options, &state_folder(), &mut load, page());
     if let Some(error) = load.raised {
         return Err(error);
     }
@@ -80,6 +81,17 @@ pub fn autosize(
     let failures = report.failures.iter();
     let failures = failures.map(|failure| hidden.hide(&failure.to_string()));
     Ok((report.exit_code, table, failures.collect()))
+}
+
+/// What `--html` shows of a run.
+#[cfg(feature = "report")]
+fn page() -> Option<Page<'static>> {
+    Some(&crate::report::html::page)
+}
+
+#[cfg(not(feature = "report"))]
+fn page() -> Option<Page<'static>> {
+    None
 }
 
 /// What runs have made and not removed, one line for each; `OSError` when the ledgers cannot be read.

@@ -737,7 +737,7 @@ impl State {
             .flight
             .as_mut()
             .and_then(|flight| flight.receiving.as_mut());
-        Turn::Over(Some(match receiving.map(|receiving| receiving.eof()) {
+        Turn::Over(Some(match receiving.map(Receiving::eof) {
             None => Error::Os(Arc::new(error)),
             // A body that only the end of the connection ends has not come whole either.
             Some(Ok(())) => Error::payload(format!(

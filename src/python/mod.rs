@@ -25,6 +25,7 @@ mod body;
 mod bridge;
 mod carrier;
 mod cold;
+pub mod comparison;
 mod connection;
 mod connector;
 mod context;
@@ -62,6 +63,8 @@ mod core {
     use super::awaitable::Awaitable;
     #[pymodule_export]
     use super::bridge::Bridge;
+    #[pymodule_export]
+    use super::comparison::Comparison;
     #[pymodule_export]
     use super::connector::Connector;
     #[pymodule_export]

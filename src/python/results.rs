@@ -16,6 +16,9 @@ use super::schedule::Schedule;
 use super::state::RunState;
 use crate::engine::shared::STATUS_CLASSES;
 use crate::metrics::DEFAULT_WIDTH;
+use crate::monitor::{self, glances_history};
+use crate::report;
+use crate::report::picture::{self, PictureError};
 use crate::results::{
     self, Collector, Counts, ErrorGroup, FormatError, Journal, Meta, Output, ReadError, Sizing,
     Starts, Threshold, Totals,
@@ -51,12 +54,45 @@ impl From<FormatError> for PyErr {
     }
 }
 
+impl From<PictureError> for PyErr {
+    fn from(error: PictureError) -> Self {
+        PyValueError::new_err(error.to_string())
+    }
+}
+
 impl From<ReadError> for PyErr {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::File { .. } => PyOSError::new_err(error.to_string()),
             ReadError::Format { .. } => PyValueError::new_err(error.to_string()),
         }
+    }
+}
+
+/// The same errors as `--monitor` has, in the words of a command that reads a file.
+fn recording_error(error: monitor::Error) -> PyErr {
+    match error {
+        monitor::Error::Read { path, source } => {
+            PyOSError::new_err(format!("can't read {}: {source}", path.display()))
+        }
+        monitor::Error::NoGlancesColumns { path } => PyValueError::new_err(format!(
+            "{}: it is no CSV file of Glances: no column is known",
+            path.display()
+        )),
+        monitor::Error::GlancesContainer {
+            path,
+            problem,
+            names,
+        } => PyValueError::new_err(format!(
+            "{}: {problem}; --container takes one of {}",
+            path.display(),
+            if names.is_empty() {
+                "host".to_owned()
+            } else {
+                format!("{names}, host")
+            }
+        )),
+        other => PyValueError::new_err(other.to_string()),
     }
 }
 
@@ -281,12 +317,51 @@ impl Results {
         if let Some(journal) = journal {
             journal.finish(results)?;
         } else if let Some(path) = path {
-            results::write(&path, &results.to_json()?)?;
+            results::write(&path, results.to_json()?)?;
         }
         Ok(())
     }
 
-    /// The results as `json`, `csv`, `junit`, `markdown` or `summary`; `width` is that of a summary.
+    /// What Glances exported, as results of no run: resources and, as far as they tell, a verdict.
+    ///
+    /// `container` is one of those in the file, or `host`; without it the only container is taken, else the host.
+    /// `command` is what stands in the document as the command line. `OSError` when the file cannot be read,
+    /// `ValueError` when it holds something else or not that container.
+    #[staticmethod]
+    #[pyo3(signature = (path, container = None, command = Vec::new()))]
+    fn glances(path: PathBuf, container: Option<&str>, command: Vec<String>) -> PyResult<Self> {
+        let history = glances_history(&path, container).map_err(recording_error)?;
+        if history.series.is_empty() {
+            return Err(PyValueError::new_err(format!(
+                "{}: it has no rows with a time",
+                path.display()
+            )));
+        }
+        let mut meta = Meta {
+            command,
+            started_at: history.began,
+            molotov: env!("CARGO_PKG_VERSION").to_owned(),
+            ..Meta::default()
+        };
+        meta.complete();
+        let results = results::Results::of_recording(history.series, meta);
+        Ok(Self {
+            state: Mutex::new(State {
+                collector: Collector::of(results),
+                schedule: None,
+                journal: None,
+                written_at_end: None,
+            }),
+        })
+    }
+
+    /// One picture of the results as a PNG file. `ValueError` when it cannot be drawn.
+    fn picture(&self) -> PyResult<Vec<u8>> {
+        let this = self.lock();
+        Ok(picture::png(this.collector.results())?)
+    }
+
+    /// The results as `json`, `csv`, `html`, `junit`, `markdown`, `svg` or `summary`; `width` is that of a summary.
     ///
     /// `ValueError` for another format.
     #[pyo3(signature = (format, width = None))]
@@ -298,6 +373,8 @@ impl Results {
             "csv" => results.to_csv(),
             "junit" => results.to_junit(),
             "markdown" => results.to_markdown(),
+            "html" => report::html::page(results),
+            "svg" => picture::svg(results)?,
             "summary" => results.to_summary(width.unwrap_or(DEFAULT_WIDTH))?,
             _ => {
                 return Err(PyValueError::new_err(format!(
@@ -307,9 +384,13 @@ impl Results {
         })
     }
 
-    /// Write them to a file, whole or not at all. `ValueError` for another format, `OSError` when it cannot be written.
+    /// Write them to a file, whole or not at all, as one of those or as `png`. `ValueError` for another format,
+    /// `OSError` when it cannot be written.
     fn write(&self, format: &str, path: PathBuf) -> PyResult<()> {
-        Ok(results::write(&path, &self.render(format, None)?)?)
+        if format == "png" {
+            return Ok(results::write(&path, self.picture()?)?);
+        }
+        Ok(results::write(&path, self.render(format, None)?)?)
     }
 
     /// What was found, one sentence each: what limits the service, and whether its memory grows.

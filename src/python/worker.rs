@@ -40,6 +40,27 @@ enum Activity {
     Finished,
 }
 
+/// With a rate: what the pacer expects of a worker.
+#[derive(Default)]
+enum Appointment {
+    #[default]
+    None,
+    /// To ask for a start.
+    Ask,
+    /// To run this, or it runs it.
+    Run(Start),
+}
+
+impl Appointment {
+    /// The start that was to be made, after which there is none.
+    fn take_start(&mut self) -> Option<Start> {
+        match std::mem::take(self) {
+            Self::Run(start) => Some(start),
+            Self::None | Self::Ask => None,
+        }
+    }
+}
+
 struct State {
     activity: Activity,
     coroutine: Option<Py<PyAny>>,
@@ -52,10 +73,7 @@ struct State {
     /// The run is being cut by the engine, not by the script.
     interrupting: bool,
     started_runs: u64,
-    /// With a rate: what is to be run, or is running.
-    start: Option<Start>,
-    /// With a rate: the pacer waits for this worker to ask.
-    coming: bool,
+    appointment: Appointment,
     began: Option<Instant>,
     run_began: Option<Instant>,
     reported: Option<Instant>,
@@ -101,8 +119,10 @@ impl Worker {
                 cancel_message: None,
                 interrupting: false,
                 started_runs: 0,
-                start: None,
-                coming: plan.get().pacer.is_some(),
+                appointment: match plan.get().pacer {
+                    Some(_) => Appointment::Ask,
+                    None => Appointment::None,
+                },
                 began: None,
                 run_began: None,
                 reported: None,
@@ -294,12 +314,13 @@ impl Worker {
         if state.stopped() || state.reached() || plan.is_used_up(started) {
             return Ok(Next::Finish);
         }
-        let coming = std::mem::take(&mut self.state.borrow_mut(py).coming);
+        let appointment = std::mem::take(&mut self.state.borrow_mut(py).appointment);
+        let coming = matches!(appointment, Appointment::Ask);
         match pacer.answer(py, state.slot(), coming, now) {
             Answer::Wait => Ok(Next::Park),
             Answer::Over => Ok(Next::Finish),
             Answer::Run(start) => {
-                self.state.borrow_mut(py).start = Some(start);
+                self.state.borrow_mut(py).appointment = Appointment::Run(start);
                 plan.choose(py, self.number, started)
             }
         }
@@ -332,7 +353,7 @@ impl Worker {
         let mut state = self.state.borrow_mut(py);
         state.started_runs += 1;
         state.run_began = Some(now);
-        if let Some(start) = &state.start {
+        if let Appointment::Run(start) = &state.appointment {
             start.count(slot, now);
         }
         state.started_runs
@@ -490,7 +511,7 @@ impl Worker {
                     .take()
                     .map_or(Duration::ZERO, |began| now.saturating_duration_since(began)),
                 state.interrupting,
-                state.start.take(),
+                state.appointment.take_start(),
             )
         };
         let scenario = index.and_then(|index| plan.scenarios.get(index));
@@ -552,7 +573,7 @@ impl Worker {
             let mut state = self.state.borrow_mut(py);
             state.activity = Activity::Finished;
             state.coroutine = None;
-            if state.start.take().is_some() {
+            if state.appointment.take_start().is_some() {
                 // Its run never began.
                 let slot = plan.state().slot();
                 slot.not_started.fetch_add(1, Ordering::Relaxed);
@@ -596,7 +617,7 @@ impl Worker {
                 return false;
             }
             state.activity = Activity::Idle;
-            state.coming = true;
+            state.appointment = Appointment::Ask;
         }
         plan.state().slot().parked.fetch_sub(1, Ordering::Relaxed);
         if plan.engine.may_step(py) {

@@ -110,6 +110,8 @@ impl Collector {
             event_loop_lag_seconds: lag_seconds,
             ..Point::default()
         };
+        let map = &mut self.results.service_time_map;
+        map.get_or_insert_default().add(now, &fresh);
         if let Some((target, starts)) = totals.starts {
             self.note_starts(&mut point, target, starts, recorder);
         }

@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 use super::mask::{masked, masked_command, masked_option};
 use super::series::Series;
 use super::service::ServiceFacts;
+use super::service_time_map::ServiceTimeMap;
 use super::starts::Starts;
 use super::threshold::Outcome;
 use crate::metrics::{CorruptSnapshot, Kind, Recorder, Row};
@@ -73,6 +74,9 @@ pub struct Results {
     pub starts: Option<Starts>,
     /// The run second by second.
     pub series: Series,
+    /// How many requests took how long, over the time of the run; runs, when there are no requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_time_map: Option<ServiceTimeMap>,
     /// What autosizing found.
     pub sizing: Option<Sizing>,
     /// What was monitored, the generator first.
@@ -367,7 +371,7 @@ pub struct Exit {
 /// A file that the run wrote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
-    /// `json`, `csv`, `junit` or `markdown`.
+    /// `json`, `csv`, `html`, `junit`, `markdown`, `png` or `svg`.
     pub kind: String,
     /// The file; `-` is stdout.
     pub path: String,
@@ -386,6 +390,7 @@ impl Results {
             response_times: Vec::new(),
             starts: None,
             series: Series::default(),
+            service_time_map: None,
             sizing: None,
             monitor: Vec::new(),
             verdict: None,

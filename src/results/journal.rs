@@ -178,9 +178,9 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 /// Writes an output that is made at the end of a run.
-pub fn write(path: &Path, content: &str) -> io::Result<()> {
+pub fn write(path: &Path, content: impl AsRef<[u8]>) -> io::Result<()> {
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    replace(&path, content.as_bytes())
+    replace(&path, content.as_ref())
 }
 
 /// Why results cannot be read.

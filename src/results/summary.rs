@@ -32,7 +32,7 @@ impl Results {
             return lines;
         };
         // Without anything monitored, or asked for, "unknown" is no news.
-        if verdict.resource != Resource::Unknown || self.monitor.len() > 1 {
+        if verdict.resource != Resource::Unknown || self.monitor.len() > 1 || self.is_recording() {
             lines.push(sentence(&verdict.sentence));
         }
         for growth in &verdict.memory_growth {
@@ -82,6 +82,9 @@ impl Results {
 
     /// Everything as plain text of at most `width` columns.
     pub fn to_summary(&self, width: usize) -> Result<String, FormatError> {
+        if self.is_recording() {
+            return Ok(self.recording_summary());
+        }
         let counts = &self.counts;
         let mut blocks: Vec<String> = Vec::new();
         let mut first = self.headlines();

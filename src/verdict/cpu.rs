@@ -106,9 +106,22 @@ fn taken_by_others(look: &Look) -> Option<Finding> {
         look.mean(Metric::WantedThreadWaitCores)
             .filter(|waits| *waits >= WAITS_CORES),
     ) {
+        let threads = look.mean(Metric::Threads);
+        let is_alone = threads.is_some_and(|threads| threads < 1.5)
+            && look
+                .mean(Metric::CpuLimitCores)
+                .is_some_and(|limit| limit >= SEVERAL_CORES);
+        let (which, also) = if is_alone {
+            (
+                "only",
+                format!("; one is all it can use, a {SINGLE_THREADED}"),
+            )
+        } else {
+            ("busiest", String::new())
+        };
         let text = format!(
-            "its busiest thread never slept: it ran {} of the time and waited {} for a core that other processes of the \
-             machine had",
+            "its {which} thread never slept: it ran {} of the time and waited {} for a core that other processes of the \
+             machine had{also}",
             percent((wanted - waits).max(0.0)),
             percent(waits)
         );

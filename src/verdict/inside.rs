@@ -10,6 +10,8 @@ use crate::monitor::Metric;
 /// A load that is higher by this, and brings less than that more throughput.
 const HIGHER_LEVEL: f64 = 1.2;
 const SAME_RATIO: f64 = 1.05;
+/// Or this share of what it should bring: from ten to fifty in flight hardly more is no more either.
+const HARDLY_RATIO: f64 = 0.1;
 /// Brings more than this share of what it should.
 const GROWS_RATIO: f64 = 0.5;
 
@@ -108,7 +110,9 @@ fn brings_no_more(level: &Level, other: &Level) -> bool {
     let (low, high) = level.lower_first(other);
     low.active > 0.0
         && high.active / low.active >= HIGHER_LEVEL
-        && high.per_second <= low.per_second * SAME_RATIO
+        && high.per_second
+            <= low.per_second
+                * SAME_RATIO.max(1.0 + HARDLY_RATIO * (high.active / low.active - 1.0))
 }
 
 /// Limits of the target that are no resource of the machine.

@@ -51,6 +51,16 @@ impl Level {
     }
 }
 
+impl Level {
+    /// The part of it that counts, from and to: what settles at its start is left out.
+    pub fn settled(&self) -> (Duration, Duration) {
+        let span = self.to_seconds - self.from_seconds;
+        let settling = (span * SETTLING_RATIO).clamp(0.0, SETTLING_SECONDS);
+        let at = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        (at(self.from_seconds + settling), at(self.to_seconds))
+    }
+}
+
 /// One target during one level.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Look<'a> {
@@ -72,17 +82,11 @@ impl<'a> Look<'a> {
     }
 
     pub(super) fn from(&self) -> Duration {
-        let Level {
-            from_seconds,
-            to_seconds,
-            ..
-        } = *self.level;
-        let settling = ((to_seconds - from_seconds) * SETTLING_RATIO).clamp(0.0, SETTLING_SECONDS);
-        Duration::try_from_secs_f64(from_seconds + settling).unwrap_or_default()
+        self.level.settled().0
     }
 
     pub(super) fn to(&self) -> Duration {
-        Duration::try_from_secs_f64(self.level.to_seconds).unwrap_or_default()
+        self.level.settled().1
     }
 
     /// A metric over the whole run; `None` when it was never there.

@@ -395,6 +395,10 @@ fn more_load_without_more_throughput_and_nothing_busy_is_inside() {
         "{}",
         verdict.sentence
     );
+    // Four times the load for a fifth more is hardly more either; for twice as much it is.
+    let with = |per_second| judged(None, &idle, &[level(0.0, 19.0, 80.0, per_second)]).resource;
+    assert_eq!(with(120.0), Resource::Inside);
+    assert_eq!(with(200.0), Resource::Unknown);
 }
 
 #[test]
@@ -497,8 +501,18 @@ fn a_target_that_waits_for_its_core_is_limited_by_the_cpu_that_others_have() {
         (Metric::WantedThreadWaitCores, 0.47),
     ]));
     assert_eq!(squeezed.resource, Resource::Cpu);
-    let said = "ran 50 % of the time and waited 47 %";
+    let said = "its busiest thread never slept: it ran 50 % of the time and waited 47 %";
     assert!(squeezed.sentence.contains(said), "{}", squeezed.sentence);
+    let only = alone(&steady(&[
+        (Metric::Threads, 1.0),
+        (Metric::WantedThreadCores, 0.97),
+        (Metric::WantedThreadWaitCores, 0.47),
+    ]));
+    assert!(
+        only.sentence.ends_with("single-threaded limit"),
+        "{}",
+        only.sentence
+    );
     // A pool of threads, none of which is always busy, on a machine that is.
     let pool = [
         (Metric::MachineBusyRatio, 0.99),

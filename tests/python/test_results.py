@@ -302,12 +302,19 @@ def test_stdout_holds_nothing_but_the_results(tmp_path):
 def test_the_report_makes_the_same_files_again(tmp_path):
     write(tmp_path, BROWSING)
     with serving(Small) as (url, _):
-        files = ("--json", "a.json", "--csv", "a.csv", "--junit", "a.xml", "--markdown", "a.md")
+        files = ["--json", "a.json", "--csv", "a.csv", "--junit", "a.xml", "--markdown", "a.md"]
+        files += ["--html", "a.html"]
         done = run(tmp_path, "-c", "-r", "30", *files, "--threshold", "p95<1m", URL=url)
     assert done.returncode == 0, done.stdout + done.stderr
     document = read(tmp_path / "a.json")
-    assert [file["path"] for file in document["files"]] == ["a.csv", "a.xml", "a.md", "a.json"]
-    for format, name in (("csv", "a.csv"), ("junit", "a.xml"), ("markdown", "a.md")):
+    assert [file["path"] for file in document["files"]] == [
+        "a.csv",
+        "a.html",
+        "a.xml",
+        "a.md",
+        "a.json",
+    ]
+    for format, name in (("csv", "a.csv"), ("html", "a.html"), ("junit", "a.xml"), ("markdown", "a.md")):
         made = tool("report", format, tmp_path / "a.json", "-o", tmp_path / f"b.{format}")
         assert (made.returncode, made.stdout, made.stderr) == (0, "", "")
         assert (tmp_path / f"b.{format}").read_bytes() == (tmp_path / name).read_bytes()

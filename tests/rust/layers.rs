@@ -20,6 +20,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("aws", &[]),
     (
+        "report",
+        &["metrics", "monitor", "results", "sizing", "verdict"],
+    ),
+    (
         "python",
         &[
             "autosizer",
@@ -27,6 +31,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "http",
             "metrics",
             "monitor",
+            "report",
             "results",
             "schedule",
             "sizing",

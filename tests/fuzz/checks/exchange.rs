@@ -181,27 +181,29 @@ fn run(pieces: &[&[u8]], head_request: bool) -> Seen {
             }
         }
     }
+    let between = buffer.is_empty() && interim == 0;
     let end = match open {
-        Some(mut last) if last.until_close => {
-            let ended = last.framing.eof().is_ok();
-            if ended
-                && last
-                    .coding
-                    .as_mut()
-                    .is_none_or(|coding| coding.finish().is_ok())
-            {
-                answers.push(last.answer);
-                End::Closed
-            } else {
-                End::Failed
-            }
-        }
-        Some(mut last) => {
-            assert!(last.framing.eof().is_err());
-            End::Unfinished
-        }
-        None if buffer.is_empty() && interim == 0 => End::Idle,
+        Some(last) => at_close(last, &mut answers),
+        None if between => End::Idle,
         None => End::Unfinished,
     };
     Seen { answers, end }
+}
+
+/// The server closes the connection in the middle of an answer, which may be its end.
+fn at_close(mut last: Open, answers: &mut Vec<Answer>) -> End {
+    let ended = last.framing.eof().is_ok();
+    assert_eq!(ended, last.until_close);
+    if !ended {
+        return End::Unfinished;
+    }
+    if last
+        .coding
+        .as_mut()
+        .is_some_and(|coding| coding.finish().is_err())
+    {
+        return End::Failed;
+    }
+    answers.push(last.answer);
+    End::Closed
 }

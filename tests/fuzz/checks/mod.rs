@@ -12,8 +12,11 @@ mod head;
 mod pieces;
 mod websocket;
 
-/// A target's name, its folder in the corpus, and its check.
-pub const ALL: [(&str, fn(&[u8])); 6] = [
+/// Panics when a property does not hold for these bytes.
+pub(super) type Check = fn(&[u8]);
+
+/// Every target's name, which is also its folder in the corpus, and its check.
+pub(super) const ALL: [(&str, Check); 6] = [
     ("response_head", head::check),
     ("body", body::check),
     ("exchange", exchange::check),
