@@ -89,7 +89,7 @@ fn options(order: &Value, bucket: &str, profile: &str) -> Options {
         patience: Patience {
             registered: Duration::from_secs(order["register_within"].as_u64().unwrap_or(60)),
             engine: Duration::from_secs(20),
-            step: Duration::from_secs(60),
+            step: Duration::from_mins(1),
             look: Duration::from_millis(500),
             ..Patience::default()
         },

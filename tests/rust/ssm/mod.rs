@@ -91,7 +91,7 @@ fn a_machine_ends_itself_after_its_time() {
     let outcome = rig.run(&order);
     assert!(outcome.crashed, "{outcome:?}");
     assert_eq!(rig.state()["instances"].as_array().unwrap().len(), 1);
-    rig.wait_until("the machine has ended", Duration::from_secs(60), |state| {
+    rig.wait_until("the machine has ended", Duration::from_mins(1), |state| {
         state["instances"].as_array().unwrap().is_empty()
             && state["processes"].as_array().unwrap().is_empty()
     });
