@@ -24,6 +24,8 @@ WHEELS := $(CARGO_TARGET_DIR)/wheels
 PYTEST_ARGS ?=
 # The Python tests wait more than they compute.
 SUITES_AT_ONCE ?= 2
+# Everything but what touches the interpreter.
+PURE := --no-default-features --features autosizer,report,aws
 # Random inputs per property; the tests take 256. Seconds per coverage-guided target, and which of them.
 FUZZ_CASES ?= 100000
 FUZZ_SECONDS ?= 600
@@ -84,8 +86,7 @@ lint-rust:
 	@cargo fmt --check
 	rustfmt --check --edition 2024 tests/fuzz/targets/*.rs tests/fuzz/checks/lib.rs
 	cargo clippy -q --all-targets --no-default-features -- -D warnings
-	cargo clippy -q --all-targets -- -D warnings
-	cargo clippy -q --all-targets --no-default-features --features aws,autosizer -- -D warnings
+	cargo clippy -q --all-targets --features aws -- -D warnings
 
 lint-python: $(VENVS)/main/.ready
 	@$(BIN)/ruff check -q .
@@ -104,15 +105,16 @@ test: system  ## everything that CI checks
 	echo "== the report's page in a browser"
 	$(MAKE) --no-print-directory test-report
 
+# What needs the rig is left to test-aws.
 test-rust:
-	@cargo test -q --no-default-features
-	cargo test -q
+	@cargo test -q $(PURE) --lib
+	cargo test -q $(PURE) --doc
+	cargo test -q $(PURE) --test main -- --skip ssm::
+	cargo test -q --bins
+	cargo test -q --test main -- binary::
 
-# Everything that is called `aws` or `ssm`; the rest has been tested above.
 test-aws: $(VENVS)/rig/.ready
-	@cargo test -q --no-default-features --features aws,autosizer --lib -- aws:: ssm::
-	tests/rig/run.sh $(CURDIR)/$(VENVS)/rig/bin/python \
-	  cargo test -q --no-default-features --features aws,autosizer --test main -- ssm::
+	@tests/rig/run.sh $(CURDIR)/$(VENVS)/rig/bin/python cargo test -q $(PURE) --test main -- ssm::
 
 # The wheel for one version of Python on that version, the stable-ABI wheel on the others.
 test-python: $(VENVS)/main/.ready
