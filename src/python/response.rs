@@ -7,7 +7,7 @@
 
 use super::arguments::Method;
 use super::awaitable::{Awaitable, Outcome, Ready, Task};
-use super::body::{Available, Body};
+use super::body::{Available, Body, Whole};
 use super::connection::{Arrived, Content, Upgraded};
 use super::errors;
 use super::event_loop::Engine;
@@ -29,6 +29,8 @@ enum Stored {
     /// Behind the head, in `raw`.
     Inline,
     Decoded(Vec<u8>),
+    /// Where it was received; what `read()` gives.
+    Received(Py<PyBytes>),
     Streaming(Arc<Body>),
     Failed(Error),
     /// There is none: the connection speaks another protocol, and ends with the response.
@@ -99,8 +101,8 @@ pub(crate) enum Then {
         encoding: Option<String>,
         loads: Option<Py<PyAny>>,
     },
-    /// The next piece only.
-    Chunk,
+    /// The next piece only, of at most so many bytes where that is possible.
+    Chunk(usize),
 }
 
 /// A wait for (the rest of) a body.
@@ -125,35 +127,32 @@ impl BodyRead {
             Stored::Streaming(body) => Some(Arc::clone(body)),
             _ => None,
         };
-        let result = match body {
-            None => Response::finish(response, &self.then),
-            Some(body) if matches!(*self.then, Then::Chunk) => match body.take_piece(py) {
-                Available::NotYet => return body.wait(awaitable),
-                Available::Failed(error) => Err(this.broke(py, error)),
-                Available::Data { data, complete } => {
-                    let mut state = this.state.borrow_mut(py);
-                    state.consumed = true;
-                    state.read = true;
-                    if complete {
-                        state.ends = body.take_ends(py);
-                        state.encoded_bytes = body.encoded_bytes(py);
-                        state.stored = Stored::Decoded(Vec::new());
-                        state.closed = true;
-                    }
+        let result = match (body, &*self.then) {
+            (None, then) => Response::finish(response, then),
+            (Some(body), Then::Chunk(most)) => match body.take_piece(py, *most) {
+                Ok(Available::NotYet) => return body.wait(awaitable),
+                Ok(Available::Failed(error)) => Err(this.broke(py, error)),
+                Ok(Available::Data { data, complete }) => {
+                    this.took_piece(py, &body, complete);
                     Ok(data.into_any())
                 }
+                Err(error) => Err(error),
             },
-            Some(body) => match body.take(py) {
-                Available::NotYet => return body.wait(awaitable),
-                Available::Failed(error) => Err(this.broke(py, error)),
-                Available::Data { data, .. } => {
+            (Some(body), then) => match body.take(py) {
+                Ok(Available::NotYet) => return body.wait(awaitable),
+                Ok(Available::Failed(error)) => Err(this.broke(py, error)),
+                Ok(Available::Data { data, .. }) => {
                     {
                         let mut state = this.state.borrow_mut(py);
-                        state.stored = Stored::Decoded(data);
+                        state.stored = match data {
+                            Whole::Data(data) => Stored::Decoded(data),
+                            Whole::Bytes(bytes) => Stored::Received(bytes),
+                        };
                         state.closed = true;
                     }
-                    Response::finish(response, &self.then)
+                    Response::finish(response, then)
                 }
+                Err(error) => Err(error),
             },
         };
         Awaitable::resolve(
@@ -329,7 +328,7 @@ impl Response {
         match then {
             Then::Bytes if this.has_left(py) => Err(errors::connection_closed(py)),
             Then::Bytes => Ok(this.bytes(py)?.into_any()),
-            Then::Chunk => {
+            Then::Chunk(_) => {
                 let chunk = this.bytes(py)?;
                 let mut state = this.state.borrow_mut(py);
                 let consumed = std::mem::replace(&mut state.consumed, true);
@@ -372,6 +371,19 @@ impl Response {
         }
     }
 
+    /// A piece of the body has gone to its reader; nothing follows a `last` one.
+    fn took_piece(&self, py: Python<'_>, body: &Body, last: bool) {
+        let mut state = self.state.borrow_mut(py);
+        state.consumed = true;
+        state.read = true;
+        if last {
+            state.ends = body.take_ends(py);
+            state.encoded_bytes = body.encoded_bytes(py);
+            state.stored = Stored::Decoded(Vec::new());
+            state.closed = true;
+        }
+    }
+
     /// The exception for a body that broke on its way.
     fn broke(&self, py: Python<'_>, error: Error) -> PyErr {
         // aiohttp's timer is told once; what the connection met stays with the body.
@@ -397,6 +409,7 @@ impl Response {
                     return Ok(use_it(self.raw.get(self.head_len..).unwrap_or_default()));
                 }
                 Stored::Decoded(data) => return Ok(use_it(data)),
+                Stored::Received(bytes) => return Ok(use_it(bytes.as_bytes(py))),
                 Stored::Upgraded(_) => return Ok(use_it(&[])),
                 Stored::Failed(error) => Some(error.clone()),
                 Stored::Streaming(_) | Stored::Released => None,
@@ -412,7 +425,14 @@ impl Response {
         if let Some(bytes) = &self.state.borrow(py).bytes {
             return Ok(bytes.bind(py).clone());
         }
-        let bytes = self.with_body(py, |body| PyBytes::new(py, body))?;
+        let received = match &self.state.borrow(py).stored {
+            Stored::Received(bytes) => Some(bytes.bind(py).clone()),
+            _ => None,
+        };
+        let bytes = match received {
+            Some(bytes) => bytes,
+            None => self.with_body(py, |body| PyBytes::new(py, body))?,
+        };
         self.state.borrow_mut(py).bytes = Some(bytes.clone().unbind());
         Ok(bytes)
     }
@@ -816,9 +836,29 @@ impl Response {
         Self::begin(slf, Then::Json { encoding, loads })
     }
 
-    /// The next piece of the body; empty at its end.
-    fn _next_chunk<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        Self::begin(slf, Then::Chunk)
+    /// The next piece of the body; empty at its end. What has to be received first has at most `most` bytes.
+    fn _next_chunk<'py>(slf: &Bound<'py, Self>, most: usize) -> PyResult<Bound<'py, PyAny>> {
+        Self::begin(slf, Then::Chunk(most))
+    }
+
+    /// The next piece of a body under way if it is there already; empty at its end. `None` also for whatever
+    /// `_next_chunk()` has to raise.
+    fn _chunk_now<'py>(
+        &self,
+        py: Python<'py>,
+        most: usize,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let body = match &self.state.borrow(py).stored {
+            Stored::Streaming(body) => Arc::clone(body),
+            _ => return Ok(None),
+        };
+        match body.take_piece(py, most)? {
+            Available::Data { data, complete } => {
+                self.took_piece(py, &body, complete);
+                Ok(Some(data))
+            }
+            Available::NotYet | Available::Failed(_) => Ok(None),
+        }
     }
 
     /// Whether the time for the whole request ran out while the body is on its way.

@@ -7,18 +7,20 @@
 //! Longer than usual: reading, writing, time limits and the hand-over are one state machine on one state,
 //! and every split of it would make its order of checks harder to see.
 
-use super::awaitable::{Awaitable, Outcome};
-use super::body::{Body, Content as BodyContent, HIGH_WATER_BYTES};
-use super::carrier::Carrier;
-use super::event_loop::Engine;
-use super::ffi::GilCell;
-use super::pool::{CountedPlace, Key, Pool};
-use super::receiving::{Reading, Receiving};
-use super::request::{Job, Method};
-use super::urls::UrlEntry;
+mod direct;
+
 use crate::http::codec::{Framing, Limits, ResponseHead};
 use crate::http::error::{Error, TimeoutKind};
 use crate::http::transport::Transport;
+use crate::python::awaitable::{Awaitable, Outcome};
+use crate::python::body::{Body, Content as BodyContent, HIGH_WATER_BYTES};
+use crate::python::carrier::Carrier;
+use crate::python::event_loop::Engine;
+use crate::python::ffi::GilCell;
+use crate::python::pool::{CountedPlace, Key, Pool};
+use crate::python::receiving::{Reading, Receiving};
+use crate::python::request::{Job, Method};
+use crate::python::urls::UrlEntry;
 use pyo3::prelude::*;
 use std::future::Future;
 use std::io;
@@ -122,7 +124,14 @@ struct State {
     outgoing: Vec<u8>,
     sent: usize,
     incoming: Vec<u8>,
+    /// Wakes the task.
     waker: Option<Waker>,
+    /// The task has been woken, and has not had its turn since.
+    woken: bool,
+    /// The socket wakes the task when it has something.
+    watching: bool,
+    /// What the body's reader met when it read by itself: the task's to tell.
+    broken: Option<io::Error>,
     drain: Option<Py<Awaitable>>,
     timer: Option<Pin<Box<Sleep>>>,
     armed: Option<Instant>,
@@ -187,6 +196,9 @@ impl Connection {
                 sent: 0,
                 incoming: Vec::new(),
                 waker: None,
+                woken: false,
+                watching: false,
+                broken: None,
                 drain: None,
                 timer: None,
                 armed: None,
@@ -348,7 +360,10 @@ impl Connection {
 
     /// Goes on reading a body whose reader had fallen behind.
     pub(crate) fn resume(&self, py: Python<'_>) {
-        self.state.borrow_mut(py).wake();
+        let mut state = self.state.borrow_mut(py);
+        if !state.watching {
+            state.wake();
+        }
     }
 
     /// Ends the connection, whatever it is doing; its request is not told.
@@ -504,8 +519,11 @@ impl Connection {
 
 impl State {
     fn wake(&mut self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
+        if !self.woken
+            && let Some(waker) = &self.waker
+        {
+            self.woken = true;
+            waker.wake_by_ref();
         }
     }
 
@@ -531,6 +549,7 @@ impl State {
         cx: &mut Context<'_>,
         first: bool,
     ) -> Turn {
+        self.watching = false;
         loop {
             if self.closed {
                 return Turn::Over(None);
@@ -549,8 +568,10 @@ impl State {
             {
                 return Turn::Sent(waiter);
             }
-            if let Some(turn) = self.hold_back(py, cx) {
-                return turn;
+            match self.read_body(py, cx) {
+                None => {}
+                Some(Poll::Ready(turn)) => return turn,
+                Some(Poll::Pending) => return self.not_yet(cx, first),
             }
             let mut scratch = connection.engine.scratch.borrow_mut(py);
             let Some(transport) = self.transport.as_mut() else {
@@ -559,14 +580,7 @@ impl State {
             let count = match transport.poll_read(cx, &mut scratch) {
                 Poll::Pending => {
                     drop(scratch);
-                    // Woken without data: perhaps it was the timer. While a body comes without a pause, data
-                    // is there whenever the timer rings.
-                    if (first || self.is_receiving())
-                        && let Some(error) = self.poll_timer(cx)
-                    {
-                        return Turn::Over(Some(error));
-                    }
-                    return self.wait(cx);
+                    return self.not_yet(cx, first);
                 }
                 Poll::Ready(Ok(count)) => count,
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
@@ -584,7 +598,21 @@ impl State {
         }
     }
 
+    /// The socket has nothing, and wakes the task when it has.
+    fn not_yet(&mut self, cx: &mut Context<'_>, first: bool) -> Turn {
+        // Woken without data: perhaps it was the timer. While a body comes without a pause, data is there whenever
+        // the timer rings.
+        if (first || self.is_receiving())
+            && let Some(error) = self.poll_timer(cx)
+        {
+            return Turn::Over(Some(error));
+        }
+        self.watching = true;
+        self.wait(cx)
+    }
+
     fn wait(&mut self, cx: &Context<'_>) -> Turn {
+        self.woken = false;
         if !self
             .waker
             .as_ref()
@@ -609,26 +637,30 @@ impl State {
             .is_some_and(|flight| flight.held.is_some())
     }
 
-    /// Waits while the reader of the body has enough, then decodes what is kept before more is read.
+    /// Waits while the reader of the body has enough, decodes what is kept before more is read, and reads what needs
+    /// no decoding. `None`: read as usual.
     #[inline]
-    fn hold_back(&mut self, py: Python<'_>, cx: &Context<'_>) -> Option<Turn> {
+    fn read_body(&mut self, py: Python<'_>, cx: &mut Context<'_>) -> Option<Poll<Turn>> {
         let flight = self.flight.as_mut()?;
         let receiving = flight.receiving.as_mut()?;
         let body = receiving.body.upgrade()?;
         let room = body.room(py);
         if room == 0 {
             self.paused = true;
-            return Some(self.wait(cx));
+            return Some(Poll::Ready(self.wait(cx)));
         }
         if self.paused {
             self.paused = false;
             flight.last_read = Instant::now();
         }
+        if let Some(error) = self.broken.take() {
+            return Some(Poll::Ready(self.read_failed(error)));
+        }
         if !receiving.is_backed_up() {
-            return None;
+            return self.read_in_place(py, body, cx);
         }
         let decoded = body.extend(py, |content| receiving.decode(&[], content, room));
-        Some(self.progress(body, decoded))
+        Some(Poll::Ready(self.progress(body, decoded)))
     }
 
     /// What became of a body with what was decoded of it just now.
@@ -954,12 +986,6 @@ impl State {
         let Some(body) = receiving.body.upgrade() else {
             return Turn::Over(None);
         };
-        if body.wants_piece(py)
-            && let Some((length, unread)) = receiving.pass(data)
-        {
-            body.put(py, data.get(..length).unwrap_or_default());
-            return self.progress(body, Ok(unread));
-        }
         let room = body.room(py);
         let decoded = body.extend(py, |content| receiving.decode(data, content, room));
         self.progress(body, decoded)
