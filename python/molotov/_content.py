@@ -17,7 +17,7 @@ __all__ = ["StreamReader"]
 
 _T = TypeVar("_T")
 _OLD_BUFFER = 2**16
-# A piece that a reader wants smaller than this is cut from a larger one: a system call for each would cost more.
+# Smaller pieces are cut from a larger one: a system call for each would cost more.
 _LEAST_RECEIVED = 2**14
 
 
@@ -124,26 +124,31 @@ class StreamReader:
             waiting.close()
 
     def _come(self, most: int) -> bytes | None:
-        """Give the next piece past everything else that this class does, where that makes no difference."""
+        """Give the next piece past everything else that this class does, where that makes no difference.
+
+        It has at most `most` bytes. None: go the long way.
+        """
         if (
             self._pieces
             or self._eof
-            or self._reading
             or self._chunked
+            or self._reading
             or not self.total_bytes
             or self._exception is not None
         ):
             return None
-        response = self._response
-        if response._expired():
-            return None
-        piece: bytes | None = response._chunk_now(most)
+        piece: bytes | None = self._response._chunk_now(most)
         if piece is None:
             return None
-        self.total_bytes += len(piece)
-        self._cursor += len(piece)
-        if response.closed:
+        size = len(piece)
+        self.total_bytes += size
+        self._cursor += size
+        if not size or (self._eof_callbacks and self._response.closed):
             self.feed_eof()
+        if size > most:
+            # It was here as a whole already.
+            self.unread_data(piece[most:])
+            return piece[:most]
         return piece
 
     # How they go out
@@ -194,9 +199,8 @@ class StreamReader:
         if n >= _LEAST_RECEIVED:
             self.set_read_chunk_size(n)
             piece = self._come(n)
-            # What was received as a whole already may be larger.
             if piece is not None:
-                return piece if len(piece) <= n else self._cut(piece, n)
+                return piece
         self._check()
         if n == 0:
             return b""
@@ -210,10 +214,6 @@ class StreamReader:
         while not self._pieces and await self._fill("read", most):
             pass
         return self._take(n)
-
-    def _cut(self, piece: bytes, n: int) -> bytes:
-        self.unread_data(piece[n:])
-        return piece[:n]
 
     async def readany(self) -> bytes:
         """Read what has arrived, waiting for the first byte; b"" at the end."""
@@ -391,11 +391,13 @@ class StreamReader:
     def iter_chunked(self, n: int) -> _Pieces[bytes]:
         """Iterate over pieces of at most n bytes."""
         self.set_read_chunk_size(n)
-        return _Pieces(lambda: self.read(n), b"")
+        if n < _LEAST_RECEIVED:
+            return _Pieces(lambda: self.read(n), b"")
+        return _Pieces(lambda: self.read(n), b"", lambda: self._come(n))
 
     def iter_any(self) -> _Pieces[bytes]:
         """Iterate over the pieces as they arrive."""
-        return _Pieces(self.readany, b"")
+        return _Pieces(self.readany, b"", lambda: self._come(sys.maxsize))
 
     def iter_chunks(self) -> _Pieces[tuple[bytes, bool]]:
         """Iterate over (piece, whether a chunk of the wire ends with it)."""
@@ -403,19 +405,24 @@ class StreamReader:
 
 
 class _Pieces(Generic[_T]):
-    """Iterates over what `read` gives, up to `end`."""
+    """Iterates over what `read` gives, up to `end`; `come` may give it without a wait."""
 
-    __slots__ = ("_end", "_read")
+    __slots__ = ("_come", "_end", "_read")
 
-    def __init__(self, read: Callable[[], Awaitable[_T]], end: _T) -> None:
+    def __init__(
+        self, read: Callable[[], Awaitable[_T]], end: _T, come: Callable[[], _T | None] = lambda: None
+    ) -> None:
         self._read = read
         self._end = end
+        self._come = come
 
     def __aiter__(self) -> _Pieces[_T]:
         return self
 
     async def __anext__(self) -> _T:
-        piece = await self._read()
+        piece = self._come()
+        if piece is None:
+            piece = await self._read()
         if piece == self._end:
             raise StopAsyncIteration
         return piece

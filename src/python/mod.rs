@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `event_loop`, `bridge` | tokio inside asyncio's `select()`, or beside a foreign loop |
 //! | `plan`, `worker` | which scenario runs next, and stepping its coroutine |
-//! | `session`, `arguments`, `request`, `urls` | a request, from the call to its bytes |
+//! | `session`, `arguments`, `request`, `reservation`, `urls` | a request, from the call to its bytes |
 //! | `connector`, `pool`, `opening` | how connections are made, kept, limited and shared |
 //! | `connection`, `stream`, `carrier` | the exchange on a kept connection, or on a part of one |
 //! | `receiving`, `body` | a response's body, from the socket's bytes to its reader |
@@ -37,6 +37,7 @@ mod plan;
 mod pool;
 mod receiving;
 mod request;
+mod reservation;
 mod response;
 pub mod results;
 mod session;
@@ -67,6 +68,8 @@ mod core {
     use super::monitor::Monitor;
     #[pymodule_export]
     use super::plan::Plan;
+    #[pymodule_export]
+    use super::reservation::Reservation;
     #[pymodule_export]
     use super::response::Response;
     #[pymodule_export]

@@ -16,6 +16,7 @@ use super::event_loop::Engine;
 use super::opening::{Opened, Opening};
 use super::pool::{Checkout, CountedPlace, Key, Pool};
 use super::receiving::Reading;
+use super::reservation::{Reservation, Reserved, Reserving};
 use super::response::{self, Response};
 use super::session::Session;
 use super::stream::{Multiplexed, Stream};
@@ -81,6 +82,7 @@ pub(crate) struct Job {
     cookies: Option<String>,
     /// The fragment of the redirect's target: never sent, but part of `real_url`.
     fragment: Option<Box<str>>,
+    reserving: Reserving,
 }
 
 /// Headers that the client added to a request of its own accord, as they were sent.
@@ -115,6 +117,7 @@ pub(crate) struct Spec {
     pub(crate) decompress: bool,
     /// It was sent before, on a kept connection that had gone: this time on a new one.
     pub(crate) again: bool,
+    pub(crate) reserving: Reserving,
 }
 
 impl Job {
@@ -156,6 +159,7 @@ impl Job {
             streamed: Vec::new(),
             cookies: None,
             fragment: None,
+            reserving: spec.reserving,
         };
         Awaitable::create(
             session.py(),
@@ -174,10 +178,15 @@ impl Job {
             let timeouts = job.options.timeouts;
             job.deadlines.total = timeouts.total.map(|total| now + total);
             job.deadlines.sock_read = timeouts.sock_read;
-            if job.resent {
+            let reserved = match &job.reserving {
+                Reserving::Made(reservation) => reservation.get().take(py),
+                _ => None,
+            };
+            if job.resent && !matches!(job.reserving, Reserving::Only) {
                 job.engine.record_resent(py);
             }
             (
+                reserved,
                 job.session.get().is_closed(py) || job.pool.is_closed(py),
                 Arc::clone(&job.pool),
                 job.key,
@@ -185,14 +194,18 @@ impl Job {
                 job.resent,
             )
         });
-        let Some((closed, pool, key, multiplex, fresh)) = checkout else {
+        let Some((reserved, closed, pool, key, multiplex, fresh)) = checkout else {
             return;
         };
         if closed {
             let error = pyo3::exceptions::PyRuntimeError::new_err("Session is closed");
             return Awaitable::resolve(slf, Outcome::Error(error));
         }
-        Self::proceed_at(slf, pool.checkout(slf, key, now, fresh, multiplex), now);
+        match reserved {
+            None => Self::proceed_at(slf, pool.checkout(slf, key, now, fresh, multiplex), now),
+            Some(Reserved::Own(connection)) => Self::send_on(slf, connection, now),
+            Some(Reserved::Shared(multiplexed)) => Self::send_beside(slf, &multiplexed, now),
+        }
     }
 
     /// Goes on with the connection that was found, or without one.
@@ -222,8 +235,8 @@ impl Job {
 
     fn proceed_at(slf: &Bound<'_, Awaitable>, checkout: Checkout, now: Instant) {
         match checkout {
-            Checkout::Idle(connection) => Self::send_on(slf, connection, now),
-            Checkout::Shared(multiplexed) => Self::send_beside(slf, &multiplexed, now),
+            Checkout::Idle(connection) => Self::use_own(slf, connection, now),
+            Checkout::Shared(multiplexed) => Self::use_shared(slf, &multiplexed, now),
             Checkout::Open => Self::open(slf),
             Checkout::Queued => {
                 slf.get()
@@ -231,6 +244,39 @@ impl Job {
                 Self::limit_wait(slf);
             }
         }
+    }
+
+    /// Sends the request on a connection of its own, or keeps that for later.
+    #[inline]
+    fn use_own(slf: &Bound<'_, Awaitable>, connection: Arc<Connection>, now: Instant) {
+        if Self::only_reserves(slf) {
+            Self::reserved(slf, Reserved::Own(connection));
+        } else {
+            Self::send_on(slf, connection, now);
+        }
+    }
+
+    fn use_shared(slf: &Bound<'_, Awaitable>, multiplexed: &Arc<Multiplexed>, now: Instant) {
+        if Self::only_reserves(slf) {
+            Self::reserved(slf, Reserved::Shared(Arc::clone(multiplexed)));
+        } else {
+            Self::send_beside(slf, multiplexed, now);
+        }
+    }
+
+    #[inline]
+    fn only_reserves(slf: &Bound<'_, Awaitable>) -> bool {
+        let only = |job: &mut Self| matches!(job.reserving, Reserving::Only);
+        slf.get().with_job(slf.py(), only).unwrap_or(false)
+    }
+
+    #[cold]
+    fn reserved(slf: &Bound<'_, Awaitable>, reserved: Reserved) {
+        let outcome = match Py::new(slf.py(), Reservation::new(reserved)) {
+            Ok(reservation) => Outcome::Value(reservation.into_any()),
+            Err(error) => Outcome::Error(error),
+        };
+        Awaitable::resolve(slf, outcome);
     }
 
     #[inline]
@@ -400,7 +446,7 @@ impl Job {
                     let _ = driver.await;
                 });
                 let multiplexed = Multiplexed::new(sender, driver.abort_handle());
-                Self::send_beside(slf, &multiplexed, Instant::now());
+                Self::use_shared(slf, &multiplexed, Instant::now());
                 place.pool.shares(py, place.key, &multiplexed);
             }
             Ok(Opened::Own(transport)) => {
@@ -419,7 +465,7 @@ impl Job {
                 if slf.get().is_done(py) {
                     place.pool.put_back(py, &connection);
                 } else {
-                    Self::send_on(slf, connection, Instant::now());
+                    Self::use_own(slf, connection, Instant::now());
                 }
             }
             Err(error) => {

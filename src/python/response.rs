@@ -842,7 +842,7 @@ impl Response {
     }
 
     /// The next piece of a body under way if it is there already; empty at its end. `None` also for whatever
-    /// `_next_chunk()` has to raise.
+    /// `_next_chunk()` has to raise, and when the time for the whole request is over.
     fn _chunk_now<'py>(
         &self,
         py: Python<'py>,
@@ -852,6 +852,9 @@ impl Response {
             Stored::Streaming(body) => Arc::clone(body),
             _ => return Ok(None),
         };
+        if body.is_expired(py) {
+            return Ok(None);
+        }
         match body.take_piece(py, most)? {
             Available::Data { data, complete } => {
                 self.took_piece(py, &body, complete);
