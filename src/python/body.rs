@@ -32,6 +32,9 @@ const CREDIT_BYTES: usize = 4 * 1024 * 1024;
 /// Memory for a whole body is taken at once up to this, whatever length the server promises.
 const MOST_TRUSTED_BYTES: usize = 64 * 1024 * 1024;
 
+/// A body that is read as a whole is gathered where its reader will have it from this size on.
+const LEAST_LANDING_BYTES: usize = 64 * 1024;
+
 /// Content in the order in which it came.
 #[derive(Default)]
 pub(crate) struct Content {
@@ -40,6 +43,8 @@ pub(crate) struct Content {
     pub(crate) ends: Vec<u64>,
     /// Bytes that arrived before decompression, if there is any.
     pub(crate) encoded_bytes: Option<u64>,
+    /// What a reader of the whole body has gathered: it comes before `data`.
+    landing: Option<BytesWriter>,
     /// Bytes that were taken out already.
     taken: u64,
     last_end: u64,
@@ -48,19 +53,40 @@ pub(crate) struct Content {
 impl Content {
     /// A chunk of the wire ends here; chunks that decoded to nothing leave no trace.
     pub(crate) fn end_chunk(&mut self) {
-        let here = self.taken + self.data.len() as u64;
+        let landed = self.landing.as_ref().map_or(0, BytesWriter::filled);
+        let here = self.taken + (landed + self.data.len()) as u64;
         if here > self.last_end {
             self.last_end = here;
             self.ends.push(here);
         }
+    }
+
+    /// Moves what was decoded to what the reader of the whole body has gathered, if that is worth it.
+    fn land(&mut self, py: Python<'_>) -> PyResult<()> {
+        if self.landing.is_none() && self.data.len() < LEAST_LANDING_BYTES {
+            return Ok(());
+        }
+        let writer = match self.landing.take() {
+            Some(writer) => writer,
+            None => BytesWriter::with_capacity(py, MOST_PIECE_BYTES)?,
+        };
+        let filled = writer.filled();
+        let mut writer = if writer.room() < self.data.len() {
+            writer.reserve(py, filled + filled.max(self.data.len()))?
+        } else {
+            writer
+        };
+        writer.fill(py, |buffer| buffer.put_slice(&self.data));
+        // The buffer stays: what follows needs one as large.
+        self.data.clear();
+        self.landing = Some(writer);
+        Ok(())
     }
 }
 
 struct State {
     /// A piece for the reader that waits for one, received in place.
     piece: Option<Py<PyBytes>>,
-    /// The whole body as far as it has come, for a reader that wants all of it.
-    landing: Option<BytesWriter>,
     /// How large the next piece may be: what it takes depends on how much the last ones brought.
     piece_bytes: usize,
     /// The most that the reader takes at once.
@@ -105,7 +131,6 @@ impl Body {
             high_water,
             state: GilCell::new(State {
                 piece: None,
-                landing: None,
                 piece_bytes: MOST_PIECE_BYTES / 4,
                 wanted_bytes: usize::MAX,
                 credit_bytes: CREDIT_BYTES,
@@ -177,7 +202,11 @@ impl Body {
             let mut state = self.state.borrow_mut(py);
             state.complete |= complete;
             state.credit_bytes = CREDIT_BYTES;
-            if state.complete || !state.whole {
+            if state.whole && state.content.land(py).is_err() {
+                state.error = Some(Error::payload("out of memory"));
+                state.complete = false;
+                state.waiter.take()
+            } else if state.complete || !state.whole {
                 state.waiter.take()
             } else {
                 None
@@ -216,7 +245,7 @@ impl Body {
                 state.content.data = data;
             }
             if state.complete {
-                let data = match state.landing.take() {
+                let data = match state.content.landing.take() {
                     Some(landing) => Whole::Bytes(landing.finish(py)?),
                     None => Whole::Data(std::mem::take(&mut state.content.data)),
                 };
@@ -250,7 +279,7 @@ impl Body {
 
     fn take_arrived<'py>(&self, py: Python<'py>) -> PyResult<Available<Bound<'py, PyBytes>>> {
         let state = &mut *self.state.borrow_mut(py);
-        if let Some(landing) = state.landing.take() {
+        if let Some(landing) = state.content.landing.take() {
             // Whoever wanted all of it has given up.
             state.whole = false;
             if landing.filled() > 0 {
@@ -331,7 +360,7 @@ impl Body {
 impl State {
     /// Nothing waits for the reader.
     fn is_drained(&self) -> bool {
-        self.piece.is_none() && self.landing.is_none() && self.content.data.is_empty()
+        self.piece.is_none() && self.content.landing.is_none() && self.content.data.is_empty()
     }
 
     fn receive_piece(
@@ -362,28 +391,27 @@ impl State {
         left: usize,
         read: impl FnOnce(&mut ReadBuf<'_>) -> Poll<io::Result<()>>,
     ) -> Poll<io::Result<usize>> {
-        let writer = match self.landing.take() {
-            Some(writer) if writer.room() > 0 => writer,
-            Some(writer) => {
-                let filled = writer.filled();
-                let more = filled.max(MOST_PIECE_BYTES).min(left);
-                writer
-                    .reserve(py, filled.saturating_add(more))
-                    .map_err(no_memory)?
-            }
+        let content = &mut self.content;
+        let mut writer = match content.landing.take() {
+            Some(writer) => writer,
             None => {
                 let size = match left {
                     usize::MAX => MOST_PIECE_BYTES,
                     left => left.min(MOST_TRUSTED_BYTES),
                 };
-                let before = std::mem::take(&mut self.content.data);
-                let mut writer =
-                    BytesWriter::with_capacity(py, before.len() + size).map_err(no_memory)?;
-                writer.fill(py, |buffer| buffer.put_slice(&before));
-                writer
+                BytesWriter::with_capacity(py, content.data.len() + size).map_err(no_memory)?
             }
         };
-        let writer = self.landing.insert(writer);
+        if writer.room() <= content.data.len() {
+            let here = writer.filled() + content.data.len();
+            let more = here.max(MOST_PIECE_BYTES).min(left);
+            writer = writer.reserve(py, here + more).map_err(no_memory)?;
+        }
+        let writer = content.landing.insert(writer);
+        if !content.data.is_empty() {
+            let before = std::mem::take(&mut content.data);
+            writer.fill(py, |buffer| buffer.put_slice(&before));
+        }
         let filled = writer.filled();
         ready!(writer.fill(py, read))?;
         Poll::Ready(Ok(writer.filled() - filled))
