@@ -20,15 +20,16 @@ OTHER_PYTHONS ?= 3.10 3.12 3.13
 VENVS := .venv
 BIN := $(VENVS)/main/bin
 WHEELS := $(CARGO_TARGET_DIR)/wheels
-PYTEST := -m pytest -p no:cacheprovider
 PYTEST_ARGS ?=
+# The Python tests wait more than they compute.
+SUITES_AT_ONCE ?= 2
 # Random inputs per property; the tests take 256.
 FUZZ_CASES ?= 100000
 
 # Seeds per simulated service; the tests take 20.
 SIZING_SEEDS ?= 200
 
-.PHONY: help system dev fmt lint lint-rust lint-python test test-rust test-python test-abi3 bench fuzz simulations demo wheel clean
+.PHONY: help system dev fmt lint lint-rust lint-python test test-rust test-python bench fuzz simulations demo wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -69,8 +70,6 @@ test: system  ## everything that CI checks
 	$(MAKE) --no-print-directory lint
 	echo "== Rust tests"
 	$(MAKE) --no-print-directory test-rust
-	echo "== stable-ABI wheel on the other interpreters"
-	$(MAKE) --no-print-directory test-abi3
 	echo "== Python tests"
 	$(MAKE) --no-print-directory test-python
 
@@ -78,24 +77,22 @@ test-rust:
 	@cargo test -q --no-default-features
 	cargo test -q
 
+# The wheel for one version of Python on that version, the stable-ABI wheel on the others.
 test-python: $(VENVS)/main/.ready
-	@rm -rf $(WHEELS)/main
+	@others="$$(for version in $(OTHER_PYTHONS); do [ -n "$$(tools/pythons.sh $$version)" ] && echo $$version || true; done)"
+	rm -rf $(WHEELS)/main $(WHEELS)/abi3
 	$(BIN)/maturin build -q --profile ci -i $(INTERPRETER) --out $(WHEELS)/main
 	$(BIN)/pip install -q --force-reinstall --no-deps $(WHEELS)/main/*.whl
 	$(BIN)/stubtest molotov._core
-	$(BIN)/python $(PYTEST) $(PYTEST_ARGS)
-
-test-abi3: $(VENVS)/main/.ready
-	@others="$$(for version in $(OTHER_PYTHONS); do [ -n "$$(tools/pythons.sh $$version)" ] && echo $$version || true; done)"
-	[ -n "$$others" ] || { echo "no other interpreter on this machine"; exit 0; }
-	rm -rf $(WHEELS)/abi3
-	$(BIN)/maturin build -q --profile ci --features abi3 -i $(INTERPRETER) --out $(WHEELS)/abi3
-	for version in $$others; do
-	  $(MAKE) --no-print-directory $(VENVS)/$$version/.ready
-	  echo "-- CPython $$version"
-	  $(VENVS)/$$version/bin/pip install -q --force-reinstall --no-deps $(WHEELS)/abi3/*.whl
-	  $(VENVS)/$$version/bin/python $(PYTEST) $(PYTEST_ARGS)
-	done
+	if [ -n "$$others" ]; then
+	  $(BIN)/maturin build -q --profile ci --features abi3 -i $(INTERPRETER) --out $(WHEELS)/abi3
+	  for version in $$others; do
+	    $(MAKE) --no-print-directory $(VENVS)/$$version/.ready
+	    $(VENVS)/$$version/bin/pip install -q --force-reinstall --no-deps $(WHEELS)/abi3/*.whl
+	  done
+	fi
+	for version in main $$others; do echo $(VENVS)/$$version/bin/python; done |
+	  xargs -P $(SUITES_AT_ONCE) -I '{}' tools/suite.sh '{}' $(PYTEST_ARGS)
 
 wheel: $(VENVS)/main/.ready  ## the wheel to give away: optimised, for this interpreter
 	@$(BIN)/maturin build --release -i $(INTERPRETER) --out dist

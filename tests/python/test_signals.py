@@ -161,7 +161,10 @@ def test_force_shutdown_cancels_when_the_duration_is_over(tmp_path, words):
     with Running(tmp_path, "-c", "--force-shutdown", "-d", "0.2", *words, PHASE="forever") as running:
         code, output = running.end()
     assert code == 0
-    assert f"Interrupted runs: {2 if words else 1}" in output
+    # On a busy machine the time of one process can be over before its first run.
+    started = output.splitlines().count("step")
+    assert 1 <= started <= (2 if words else 1)
+    assert f"Interrupted runs: {started}" in output
 
 
 def test_a_signal_while_the_script_loads_ends_at_once(tmp_path):
