@@ -116,6 +116,10 @@ struct Flight {
     keep_alive: bool,
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts of one connection"
+)]
 struct State {
     transport: Option<Transport>,
     flight: Option<Flight>,
