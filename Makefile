@@ -18,24 +18,41 @@ export PYO3_PYTHON := $(INTERPRETER)
 # The stable-ABI wheel is tested on each of these that the machine has.
 OTHER_PYTHONS ?= 3.10 3.12 3.13
 VENVS := .venv
+NODE := $(CACHE)/node
 BIN := $(VENVS)/main/bin
 WHEELS := $(CARGO_TARGET_DIR)/wheels
 PYTEST_ARGS ?=
 # The Python tests wait more than they compute.
 SUITES_AT_ONCE ?= 2
-# Random inputs per property; the tests take 256.
+# Random inputs per property; the tests take 256. Seconds per coverage-guided target, and which of them.
 FUZZ_CASES ?= 100000
+FUZZ_SECONDS ?= 600
+FUZZ_TARGETS ?= response_head body exchange content cookies websocket
+# What fuzzing found so far, outside the clone; what is worth keeping is in tests/fuzz/corpus.
+FUZZ_CORPUS ?= $(CACHE)/fuzz
+
+# What `make lab` runs: one kind of server (all without), how often (0: as the page wants it), several at a time.
+KIND ?=
+RUNS ?= 0
+JOBS ?= 5
 
 # Seeds per simulated service; the tests take 20.
 SIZING_SEEDS ?= 200
 
-.PHONY: help system dev fmt lint lint-rust lint-python test test-rust test-python bench fuzz simulations demo wheel clean
+.PHONY: help system dev fmt lint lint-rust lint-python test test-rust test-python test-report bench lab kinto fuzz fuzz-properties fuzz-targets simulations demo wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | expand -t 14
 
 system:
-	@tools/system.sh build-essential python3-dev python3-venv nginx wrk
+	@tools/system.sh build-essential python3-dev python3-venv nginx wrk chromium nodejs npm
+
+# What drives the browser, and what audits the page for people who cannot see it; outside the clone.
+$(NODE)/.ready: tests/report/package.json
+	@mkdir -p $(NODE)
+	cp tests/report/package.json $(NODE)
+	npm install --prefix $(NODE) --no-audit --no-fund --ignore-scripts --loglevel=error
+	touch $@
 
 # One venv per use, filled again only when the list of tools changed.
 $(VENVS)/%/.ready: tests/requirements.txt tools/requirements.txt
@@ -50,6 +67,7 @@ dev: $(VENVS)/main/.ready  ## build the extension into .venv/main, for working o
 
 fmt: $(VENVS)/main/.ready  ## format the Rust and the Python sources
 	@cargo fmt
+	rustfmt --edition 2024 tests/fuzz/targets/*.rs tests/fuzz/checks/lib.rs
 	$(BIN)/ruff check --fix-only -q .
 	$(BIN)/ruff format -q .
 
@@ -57,6 +75,7 @@ lint: lint-rust lint-python  ## formatting, clippy, ruff, mypy
 
 lint-rust:
 	@cargo fmt --check
+	rustfmt --check --edition 2024 tests/fuzz/targets/*.rs tests/fuzz/checks/lib.rs
 	cargo clippy -q --all-targets --no-default-features -- -D warnings
 	cargo clippy -q --all-targets -- -D warnings
 
@@ -72,6 +91,8 @@ test: system  ## everything that CI checks
 	$(MAKE) --no-print-directory test-rust
 	echo "== Python tests"
 	$(MAKE) --no-print-directory test-python
+	echo "== the report's page in a browser"
+	$(MAKE) --no-print-directory test-report
 
 test-rust:
 	@cargo test -q --no-default-features
@@ -94,6 +115,10 @@ test-python: $(VENVS)/main/.ready
 	for version in main $$others; do echo $(VENVS)/$$version/bin/python; done |
 	  xargs -P $(SUITES_AT_ONCE) -I '{}' tools/suite.sh '{}' $(PYTEST_ARGS)
 
+# With the extension that test-python installed.
+test-report: $(VENVS)/main/.ready $(NODE)/.ready
+	@$(BIN)/python -m pytest -p no:cacheprovider tests/report --node-modules $(NODE) $(PYTEST_ARGS)
+
 wheel: $(VENVS)/main/.ready  ## the wheel to give away: optimised, for this interpreter
 	@$(BIN)/maturin build --release -i $(INTERPRETER) --out dist
 
@@ -103,8 +128,29 @@ demo: system  ## start a real Kinto and find how many workers it carries
 bench: system wheel  ## compare with Molotov, aiohttp and wrk against one nginx
 	@$(INTERPRETER) tests/bench/run.py
 
-fuzz:  ## throw many more random inputs than the tests do at the parsers, histograms and rules
+lab: dev  ## size servers of known capacity (KIND=slots RUNS=10 for one kind), and write the page when it is all
+	@$(BIN)/python tests/lab/run.py --runs $(RUNS) --jobs $(JOBS) $(if $(KIND),--kind "$(KIND)")
+
+kinto: system dev  ## size Kinto in memory, on PostgreSQL and behind nginx, and put the table into the README
+	@tools/system.sh postgresql
+	$(BIN)/python tools/kinto.py --write
+
+fuzz: fuzz-properties fuzz-targets  ## many more random inputs than the tests, then coverage-guided ones, FUZZ_SECONDS a target
+
+fuzz-properties:
 	@PROPTEST_CASES=$(FUZZ_CASES) cargo test --release --no-default-features --lib
+
+# cargo-fuzz needs a sanitizer and coverage, which stable Rust has but does not offer by itself.
+fuzz-targets: export RUSTC_BOOTSTRAP := 1
+fuzz-targets:
+	@command -v cargo-fuzz > /dev/null || cargo install -q --locked cargo-fuzz --version 0.13.2
+	for target in $(FUZZ_TARGETS); do
+	  echo "== $$target"
+	  mkdir -p $(FUZZ_CORPUS)/$$target
+	  cargo fuzz run --fuzz-dir tests/fuzz $$target $(FUZZ_CORPUS)/$$target tests/fuzz/corpus/$$target -- \
+	    -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 \
+	    -dict=tests/fuzz/dictionaries/$$target.dict
+	done
 
 simulations:  ## hold the search for the capacity against simulated services, 200 seeds each, and write the page
 	@SIZING_SEEDS=$(SIZING_SEEDS) cargo test --release --no-default-features --test main sizing -- --include-ignored

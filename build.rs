@@ -1,5 +1,5 @@
-//! Links whatever embeds Python (the binary and the tests) to the libpython it is built for, and packs the
-//! Python package into the binary.
+//! Links whatever embeds Python (the binary and the tests) to the libpython it is built for, packs the Python
+//! package into the binary, and compresses plotly.js for the pages of reports.
 //!
 //! An extension module (a wheel) gets neither: the interpreter that imports it brings its own library.
 
@@ -44,13 +44,46 @@ print('%d.%d' % sys.version_info[:2])";
     }
 }
 
-#[cfg(feature = "python")]
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    println!("cargo::rerun-if-changed=build.rs");
-    embedding::prepare()
+#[cfg(feature = "report")]
+mod charts {
+    use std::env;
+    use std::error::Error;
+    use std::fs;
+    use std::io::Write as _;
+    use std::path::PathBuf;
+
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use flate2::{Compression, write::DeflateEncoder};
+    use sha2::{Digest, Sha256};
+
+    /// Takes plotly.js out of the crate's tags (MathJax comes second, and is left out), deflates it, and notes its hash.
+    pub(super) fn prepare() -> Result<(), Box<dyn Error>> {
+        let tags = plotly::Plot::offline_js_sources();
+        let script = tags
+            .split_once('>')
+            .and_then(|(_, rest)| rest.split_once("</script>"))
+            .map(|(script, _)| script.trim())
+            .filter(|script| script.contains("plotly.js v"))
+            .ok_or("the plotly crate has no plotly.js where it is looked for")?;
+        let mut encoder = DeflateEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(script.as_bytes())?;
+        let folder = PathBuf::from(env::var("OUT_DIR")?);
+        fs::write(
+            folder.join("plotly.txt"),
+            STANDARD.encode(encoder.finish()?),
+        )?;
+        let hash = STANDARD.encode(Sha256::digest(script));
+        fs::write(folder.join("plotly.sha256"), hash)?;
+        Ok(())
+    }
 }
 
-#[cfg(not(feature = "python"))]
-fn main() {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=build.rs");
+    #[cfg(feature = "report")]
+    charts::prepare()?;
+    #[cfg(feature = "python")]
+    embedding::prepare()?;
+    Ok(())
 }

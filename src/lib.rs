@@ -5,10 +5,12 @@
 //! | [`http`] | HTTP/1.1 codec, transports, TLS, cookies, content encodings |
 //! | [`metrics`] | latency histograms, request names, snapshots |
 //! | [`engine`] | counters shared by the processes of a run |
+//! | [`schedule`] | when runs are to start, where a rate is set |
 //! | [`sizing`] | when an autosizing run ends, what it found, and the search for the capacity |
 //! | [`monitor`] | CPU, memory, disk, network and sockets of the target and the generator |
 //! | [`verdict`] | what gave out first |
 //! | [`results`] | the document of a run, its formats and thresholds |
+//! | [`report`] | the page that shows what gave out first, pictures, comparisons |
 //! | [`python`] | the extension module: event loop, workers, session |
 //!
 //! Dependencies point one way: `python` uses every other module, none of them uses `python`.
@@ -20,7 +22,9 @@ pub mod metrics;
 pub mod monitor;
 #[cfg(feature = "python")]
 pub mod python;
+pub mod report;
 pub mod results;
+pub mod schedule;
 pub mod sizing;
 pub mod verdict;
 

@@ -25,7 +25,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 KINTO = "kinto==26.5.0"
 SECONDS_TO_START = 60
@@ -51,9 +51,10 @@ def kinto_command(cache: Path) -> Path:
     return cache / "kinto-env" / "bin" / "kinto"
 
 
-def _run(command: list[str], failure: str) -> None:
+def run_quietly(command: list[str], failure: str, **options: Any) -> None:
+    """Run a command whose output matters only when it fails: then :class:`DemoError` has its last error."""
     with tempfile.TemporaryFile("w+") as output:
-        done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False)
+        done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False, **options)
         if done.returncode:
             output.seek(0)
             lines = output.read().strip().splitlines() or [f"exit code {done.returncode}"]
@@ -62,12 +63,12 @@ def _run(command: list[str], failure: str) -> None:
             raise DemoError(f"{failure}: {wrong[-1]}")
 
 
-def _pip(environment: Path) -> list[str]:
+def pip(environment: Path) -> list[str]:
     """Return the start of a pip command for a virtualenv, which is made when it is missing."""
     python = environment / "bin" / "python"
     if not python.exists():
         environment.parent.mkdir(parents=True, exist_ok=True)
-        _run([sys.executable, "-m", "venv", "--clear", str(environment)], "Can't create a virtualenv")
+        run_quietly([sys.executable, "-m", "venv", "--clear", str(environment)], "Can't create a virtualenv")
     return [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
 
 
@@ -80,7 +81,7 @@ def find_molotov(cache: Path) -> list[str]:
         raise DemoError("building Molotov needs Rust's cargo: see https://rustup.rs")
     environment = cache / "demo-env"
     print(f"Installing Molotov into {environment} (the first build takes minutes)...", flush=True)
-    _run([*_pip(environment), str(_TREE)], "Can't build Molotov")
+    run_quietly([*pip(environment), str(_TREE)], "Can't build Molotov")
     return [str(environment / "bin" / "molotov")]
 
 
@@ -92,13 +93,14 @@ def install_kinto(cache: Path) -> Path:
         return kinto
     print(f"Installing {KINTO} into {kinto.parent.parent} (once)...", flush=True)
     shutil.rmtree(kinto.parent.parent, ignore_errors=True)
-    _run([*_pip(kinto.parent.parent), KINTO], f"Can't install {KINTO} from PyPI")
+    run_quietly([*pip(kinto.parent.parent), KINTO], f"Can't install {KINTO} from PyPI")
     # Written last: an installation that was interrupted is done again.
     finished.touch()
     return kinto
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a TCP port of the loopback interface that nobody uses at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -126,13 +128,13 @@ def _wait_until_it_answers(server: subprocess.Popen[str], url: str, log: IO[str]
 
 
 @contextmanager
-def running_kinto(kinto: Path, port: int = 0) -> Iterator[str]:
+def running_kinto(kinto: Path, port: int = 0, ini: Path = _INI) -> Iterator[str]:
     """Start Kinto on a loopback port (0: any free one), yield its URL once it answers, stop it at the end."""
-    port = port or _free_port()
+    port = port or free_port()
     url = f"http://127.0.0.1:{port}/v1/"
     with tempfile.TemporaryFile("w+") as log:
         server = subprocess.Popen(
-            [str(kinto), "start", "--ini", str(_INI), "--port", str(port)],
+            [str(kinto), "start", "--ini", str(ini), "--port", str(port)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

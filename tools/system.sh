@@ -18,10 +18,16 @@ sys.exit(not library.exists())
 PYTHON
 }
 
+has_postgresql() {
+  compgen -G '/usr/lib/postgresql/*/bin/initdb'
+}
+
 for package in "$@"; do
   case $package in
     python3-dev) need python3-dev has_libpython ;;
     python3-venv) need python3-venv python3 -c 'import ensurepip, venv' ;;
+    nodejs) need nodejs command -v node ;;
+    postgresql) need postgresql has_postgresql ;;
     build-essential) need build-essential command -v cc ;;
     *) need "$package" command -v "$package" ;;
   esac

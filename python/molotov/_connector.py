@@ -173,6 +173,8 @@ def native(connector: Any, settings: Settings, tls: Any) -> _core.Connector:
     if connector is not None:
         _natives[connector] = made
         _close_along(connector, made)
+        if hasattr(connector, "clear_dns_cache"):
+            _forget_along(connector, made)
     return made
 
 
@@ -186,6 +188,19 @@ def _close_along(connector: Any, made: _core.Connector) -> None:
         return kind.close(weak(), *arguments, **named)
 
     connector.close = close
+
+
+def _forget_along(connector: Any, made: _core.Connector) -> None:
+    """Forget the addresses that the native client remembers when the script clears its connector's."""
+    kind = type(connector)
+    loop = connector._loop
+    weak = weakref.ref(connector)
+
+    def clear_dns_cache(host: str | None = None, port: int | None = None) -> None:
+        kind.clear_dns_cache(weak(), host, port)
+        made.forget_addresses(loop, host)
+
+    connector.clear_dns_cache = clear_dns_cache
 
 
 def build(loop: asyncio.AbstractEventLoop, settings: Settings) -> Any:

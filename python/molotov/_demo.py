@@ -177,7 +177,7 @@ def _apply_defaults(args: argparse.Namespace) -> None:
     if args.sizing:
         if args.workers in (1, 500):
             args.workers = 100
-        if args.ramp_up in (0, 300):
+        if args.ramp_up in (0, 300) and args.sizing_on == "workers":
             args.ramp_up = 20.0
         if args.sizing_budget == 300:
             args.sizing_budget = 30.0

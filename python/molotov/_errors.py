@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
-__all__ = ["make", "reserve", "show_ssl"]
+__all__ = ["complete_key", "make", "reserve"]
 
 # Descriptors held back for the import of aiohttp: the first error may be that none is left.
 _RESERVED = 6
@@ -163,11 +163,24 @@ def _unix(details: dict[str, Any]) -> BaseException:
     return made
 
 
-def show_ssl(error: BaseException, ssl: Any) -> None:
-    """Let a connector's error tell the `ssl` that the script passed with its request."""
+def complete_key(error: BaseException, request: Any, ssl: Any, server_hostname: str | None) -> None:
+    """Let a connector's error tell what the script asked for: proxy, server's name and `ssl`.
+
+    `request` is an aiohttp request. A failed connection to the proxy itself is that of another request in
+    aiohttp, one without a proxy.
+    """
     key = getattr(error, "_conn_key", None)
-    if key is not None and hasattr(key, "_replace"):
-        error._conn_key = key._replace(ssl=ssl)  # type: ignore[attr-defined]
+    if key is None or not hasattr(key, "_replace"):
+        return
+    if request.proxy_headers is not None and "Host" in request.headers:
+        # aiohttp's connector puts it there, and the key has a hash of them.
+        request.proxy_headers["Host"] = request.headers["Host"]
+    wanted = request.connection_key
+    if (key.host, key.port) == (wanted.host, wanted.port):
+        key = wanted
+    if "server_hostname" in key._fields:
+        key = key._replace(server_hostname=server_hostname)
+    error._conn_key = key._replace(ssl=ssl)  # type: ignore[attr-defined]
 
 
 def _tls(details: dict[str, Any]) -> BaseException:
@@ -274,6 +287,13 @@ def _invalid_url(details: dict[str, Any]) -> BaseException:
     return getattr(aiohttp, "InvalidUrlClientError", aiohttp.InvalidURL)(_url(details))
 
 
+def _odd_address(details: dict[str, Any]) -> BaseException:
+    import aiohttp
+
+    made = getattr(aiohttp, "InvalidUrlClientError", None)
+    return aiohttp.InvalidURL(details["url"]) if made is None else made(details["url"], details["message"])
+
+
 def _non_http_url(details: dict[str, Any]) -> BaseException:
     import aiohttp
 
@@ -366,6 +386,7 @@ _MAKERS: dict[str, Callable[[dict[str, Any]], BaseException]] = {
     "bad_response": _bad_response,
     "payload": _payload,
     "invalid_url": _invalid_url,
+    "odd_address": _odd_address,
     "non_http_url": _non_http_url,
     "invalid_redirect": _invalid_redirect,
     "non_http_redirect": _non_http_redirect,

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from molotov.exceptions import OptionError
@@ -14,19 +15,24 @@ from molotov.exceptions import OptionError
 __all__ = [
     "DEFAULT_DURATION",
     "DEFAULT_SCENARIO",
+    "RESULT_FILES",
     "RESULT_OPTIONS",
     "command_line",
     "make_parser",
     "option",
     "parse",
     "set_from_config",
+    "stage_points",
 ]
 
 DEFAULT_SCENARIO = "loadtest.py"
 DEFAULT_DURATION = 86400
+#: The options that name a file for results.
+RESULT_FILES = ("json", "csv", "html", "junit", "markdown", "png", "svg")
 #: The options that ask for collecting results.
-RESULT_OPTIONS = ("json", "csv", "junit", "markdown", "threshold", "monitor")
+RESULT_OPTIONS = (*RESULT_FILES, "threshold", "monitor")
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_RATE = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(?:/\s*(s|m|min|h))?\s*")
 _SECONDS = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)\s*")
 
 # What a hand-made namespace may lack.
@@ -41,6 +47,7 @@ _DEFAULTS: dict[str, Any] = {
     "console_update": 0.2,
     "sizing_tolerance": 5.0,
     "sizing_budget": 300.0,
+    "sizing_on": "workers",
     "statsd_address": "udp://localhost:8125",
 }
 
@@ -58,6 +65,53 @@ def duration(text: str) -> float:
     seconds = float(match[1]) * _UNITS[match[2]]
     # Scripts print args.duration and count with it: whole seconds stay integers, as they always were.
     return int(seconds) if seconds.is_integer() else seconds
+
+
+def rate(text: str) -> float:
+    """Read runs per second: ``300``, ``0.5``, ``300/s``, ``18000/m``; ArgumentTypeError for anything else."""
+    match = _RATE.fullmatch(str(text).lower())
+    if match is None or float(match[1]) == 0.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a rate such as 300, 0.5 or 18000/m")
+    return float(match[1]) / _UNITS[match[2] or "s"]
+
+
+def stages(text: str) -> str:
+    """Check points of a rate over time, as ``0:0 30s:200 5m:200``; ArgumentTypeError for anything else."""
+    stage_points(text)
+    return str(text)
+
+
+def stage_points(text: str) -> list[tuple[float, float]]:
+    """Read what :func:`stages` has checked, as seconds and runs per second."""
+    points = []
+    for word in str(text).replace(",", " ").split():
+        time, colon, runs = word.partition(":")
+        match = _RATE.fullmatch(runs.lower())
+        if not colon or match is None:
+            raise argparse.ArgumentTypeError(f"{word!r} is not a stage such as 30s:200, a time and a rate")
+        points.append((float(duration(time)), float(match[1]) / _UNITS[match[2] or "s"]))
+    if len(points) < 2:
+        raise argparse.ArgumentTypeError(f"{text!r} has less than two stages; '0:0 30s:200 5m:200' has three")
+    if points[0][0] != 0.0:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} does not say the rate at 0: begin with 0:0, or another rate"
+        )
+    if any(later < earlier for (earlier, _), (later, _) in pairwise(points)):
+        raise argparse.ArgumentTypeError(f"{text!r} goes back in time")
+    if not any(later > earlier and a + b > 0.0 for (earlier, a), (later, b) in pairwise(points)):
+        raise argparse.ArgumentTypeError(f"{text!r} never starts a run")
+    return points
+
+
+def seed(text: str) -> int:
+    """Read a seed; ArgumentTypeError for what is none."""
+    try:
+        number = int(str(text))
+    except ValueError:
+        number = -1
+    if not 0 <= number < 2**64:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a seed, a whole number from 0 on")
+    return number
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -144,6 +198,35 @@ def make_parser() -> argparse.ArgumentParser:
         default=False,
         help="end --sizing with its ramp: where something gives out, not what can be sustained",
     )
+    add(
+        "--sizing-on",
+        choices=["workers", "rate"],
+        default="workers",
+        help="what --sizing searches for: how many workers, or how many runs started per second",
+    )
+    add(
+        "--rate",
+        type=rate,
+        default=None,
+        metavar="N",
+        help="start so many runs per second over all processes, whatever became of the runs before; "
+        "-w is then how many workers there may be",
+    )
+    add(
+        "--stages",
+        type=stages,
+        default=None,
+        metavar="POINTS",
+        help="the same with a rate that changes: times and rates, straight lines between them, "
+        "e.g. '0:0 30s:200 5m:200'; ends with the last one",
+    )
+    add(
+        "--rate-shape",
+        choices=["poisson", "constant"],
+        default=None,
+        help="how starts are spread: as independent users come (poisson, unless told otherwise), or evenly",
+    )
+    add("--rate-seed", type=seed, default=None, metavar="N", help="make the starts of poisson repeatable")
     add("--delay", type=duration, default=0.0, metavar="SECONDS", help="pause of a worker after each run")
     add(
         "--console-update",
@@ -198,8 +281,11 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("--json", default=None, metavar="FILE", help="write the results there as the run goes; - is stdout")
     add("--csv", default=None, metavar="FILE", help="write the run second by second there at its end")
+    add("--html", default=None, metavar="FILE", help="write the report there: one page with charts")
     add("--junit", default=None, metavar="FILE", help="write thresholds and scenarios there as test cases")
     add("--markdown", default=None, metavar="FILE", help="write a summary there in Markdown")
+    add("--png", default=None, metavar="FILE", help="write one picture of the run there, 1200 by 800")
+    add("--svg", default=None, metavar="FILE", help="write the same picture there as a drawing")
     add(
         "--threshold",
         action="append",

@@ -12,6 +12,7 @@ from typing import Any
 
 from molotov import _core, _errors, util
 from molotov._options import option
+from molotov._rate import ends_after
 from molotov.api import get_fixture, get_scenario, get_scenarios, session_options
 from molotov.listeners import EventSender
 from molotov.worker import Worker, run_with_events
@@ -23,6 +24,8 @@ _PROGRESS_PER_TICK = 20
 # How long cancelled work may take to end, its session teardowns included.
 _GRACE_SECONDS = 1.0
 _FORCED_GRACE_SECONDS = 5.0
+# Timers cannot be infinitely far away.
+_LONGEST_SECONDS = 1e9
 
 
 class Process:
@@ -37,11 +40,14 @@ class Process:
         state: Any = None,
         recorder: Any = None,
         statsd: Any = None,
+        schedule: Any = None,
     ) -> None:
         self.args = args
         self.console = console
         self.loop = loop
         self.statsd = statsd
+        # Where a rate is set: when runs start.
+        self.schedule = schedule
         self.state = _core.RunState(1) if state is None else state
         self.recorder = _core.Recorder() if recorder is None else recorder
         self.eventer = EventSender(console)
@@ -52,6 +58,7 @@ class Process:
         self.longest_stall = 0.0
         # The same since the last look at it.
         self._lag: float | None = None
+        self._closed: asyncio.Future[None] | None = None
         self.plan = self._make_plan()
         self.on_tick: Callable[[], None] | None = None
         self._workers: dict[int, Worker] = {}
@@ -91,6 +98,10 @@ class Process:
             loop=self.loop,
             max_runs=option(args, "max_runs"),
             duration=float(option(args, "duration")),
+            schedule=self.schedule,
+            workers=max(option(args, "workers"), 0),
+            on_grow=self._grow,
+            on_close=self._close_schedule,
             delay=delay,
             picker=None if single or single_run else get_fixture("scenario_picker"),
             single=single,
@@ -148,6 +159,27 @@ class Process:
             self.console.print_failure(f"[W:{wid}] {what}", error)
             if option(self.args, "exception"):
                 util.stop(why=error)
+
+    # With a rate.
+
+    def _grow(self, workers: int) -> None:
+        """Start more workers, because runs are due and all others are busy."""
+        first = len(self._workers)
+        for wid in range(first, first + workers):
+            self._start_worker(wid, 0.0)
+
+    def _close_schedule(self) -> None:
+        if self._closed is not None and not self._closed.done():
+            self._closed.set_result(None)
+
+    async def _follow_schedule(self) -> None:
+        self._closed = self.loop.create_future()
+        self.plan.begin()
+        seconds = ends_after(self.args, self.schedule)
+        if option(self.args, "force_shutdown") and seconds < _LONGEST_SECONDS:
+            self._timers["force"] = self.loop.call_later(seconds, self.force_shutdown)
+        if not self.state.stopped and not util.is_stopped():
+            await self._closed
 
     # Stopping.
 
@@ -231,11 +263,15 @@ class Process:
             self.console.print("**** RUNNING IN DEBUG MODE == SLOW ****")
             self.loop.set_debug(True)
         await self._connect_statsd()
-        if option(args, "force_shutdown"):
+        if option(args, "force_shutdown") and self.schedule is None:
             self._timers["force"] = self.loop.call_later(option(args, "duration"), self.force_shutdown)
         self._tick(self.loop.time())
         workers = max(option(args, "workers"), 0)
-        if option(args, "quiet"):
+        if self.schedule is not None:
+            if not option(args, "quiet"):
+                self.console.print(f"Starting up to {workers} workers as they are needed")
+            await self._follow_schedule()
+        elif option(args, "quiet"):
             self._start_workers(workers)
         else:
             plural = "s" if workers > 1 else ""
@@ -254,11 +290,12 @@ class Process:
         searched = self.state.allowed_workers is not None
         interval = option(self.args, "ramp_up") / workers if workers and not searched else 0.0
         for wid in range(workers):
-            worker = Worker(
-                wid, None, self.console, self.args, self.statsd, wid * interval, self.loop, process=self
-            )
-            self._workers[wid] = worker
-            self._tasks.append(self.loop.create_task(worker.run()))
+            self._start_worker(wid, wid * interval)
+
+    def _start_worker(self, wid: int, delay: float) -> None:
+        worker = Worker(wid, None, self.console, self.args, self.statsd, delay, self.loop, process=self)
+        self._workers[wid] = worker
+        self._tasks.append(self.loop.create_task(worker.run()))
 
     async def _connect_statsd(self) -> None:
         if not option(self.args, "statsd"):
@@ -297,6 +334,9 @@ class Process:
             if error is not None:
                 self.state.add("started", 1)
                 self.state.add("failed", 1)
+                if self.schedule is not None:
+                    # A start of its own: the one that it was made for counts as not started.
+                    self.state.add("intended", 1)
                 self.console.print(f"[W:{wid}] The worker died")
                 self.failed(wid, error)
 
@@ -313,6 +353,7 @@ class Process:
         """Stop the timers and close the books: every run that was started has ended somehow."""
         for timer in self._timers.values():
             timer.cancel()
+        self.plan.close()
         if self._told_to_stop in util._on_stop:
             util._on_stop.remove(self._told_to_stop)
         util.stop()

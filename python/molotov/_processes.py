@@ -75,6 +75,8 @@ class Fleet:
         self._lag: float | None = None
         # One line for each child that did not end by itself.
         self.casualties: list[str] = []
+        # Their numbers.
+        self.lost: list[int] = []
 
     def fork(self) -> None:
         """Fork all children; they never return from here."""
@@ -181,6 +183,7 @@ class Fleet:
         unfinished = self._runner.state.settle(child.index)
         if child.ended:
             return
+        self.lost.append(child.index)
         if os.WIFSIGNALED(status):
             number = os.WTERMSIG(status)
             try:
@@ -290,7 +293,14 @@ def _run_workers(runner: Runner, index: int, link: _Link) -> None:
     runner.console.forward(link.send_text)
     loop = runner.new_loop()
     asyncio.set_event_loop(loop)
-    process = Process(runner.args, runner.console, loop, state=runner.state, recorder=runner.recorder)
+    process = Process(
+        runner.args,
+        runner.console,
+        loop,
+        state=runner.state,
+        recorder=runner.recorder,
+        schedule=runner.schedule,
+    )
 
     def obey() -> None:
         try:

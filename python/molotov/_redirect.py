@@ -71,11 +71,20 @@ def _target(call: Any, response: Any, location: str) -> Any:
         raise
 
 
-def next_url(current: str, location: str) -> str:
-    """Give the encoded URL that a Location header names, for the native path; raises as resolve()."""
+def next_url(current: str, location: str) -> tuple[str, str | None]:
+    """Give the encoded URL that a Location header names, for the native path; raises as resolve().
+
+    The credentials in it are left out of it, and given as the value of an Authorization header.
+    """
     from yarl import URL
 
-    return str(resolve(URL(current, encoded=True), location, requote=True))
+    target = resolve(URL(current, encoded=True), location, requote=True)
+    if target.raw_user is None and target.raw_password is None:
+        return str(target), None
+    from aiohttp.helpers import strip_auth_from_url
+
+    plain, credentials = strip_auth_from_url(target)
+    return str(plain), None if credentials is None else credentials.encode()
 
 
 def resolve(current: Any, location: str, *, requote: bool) -> Any:

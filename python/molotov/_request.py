@@ -278,7 +278,7 @@ class _Request:
                 **self.reading,
             )
         except Exception as error:
-            _errors.show_ssl(error, self.tls_given)
+            _errors.complete_key(error, request, self.tls_given, self.call["server_hostname"])
             if told and not isinstance(error, _errors.never_sent()):
                 await told.sent(request, body)
             raise

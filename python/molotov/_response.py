@@ -117,15 +117,17 @@ def encoding_of(response: Any, body: bytes | None = None) -> str:
     """
     from email.message import Message
 
+    value = response.headers.get("Content-Type", "").lower()
     message = Message()
-    message["Content-Type"] = response.headers.get("Content-Type", "").lower()
-    charset = message.get_param("charset") if message["Content-Type"] else None
+    message["Content-Type"] = value
+    charset = message.get_param("charset") if value else None
     if isinstance(charset, str) and charset:
         try:
             return codecs.lookup(charset).name
         except (LookupError, ValueError):
             pass
-    kind = message["Content-Type"].partition(";")[0].strip()
+    # Not from the message, where bytes that are no text make it an object of another class.
+    kind = value.partition(";")[0].strip()
     if kind in ("application/json", "application/rdap") or re.fullmatch(r"application/(json|rdap)\+.*", kind):
         return "utf-8"
     if body is None:

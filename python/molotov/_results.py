@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 __all__ = ["OUTPUTS", "RunResults", "results_for", "stdout_is_taken"]
 
 #: The options that name a file, which are also the formats. JSON comes last: it lists the others.
-OUTPUTS = ("csv", "junit", "markdown", "json")
+OUTPUTS = ("csv", "html", "junit", "markdown", "png", "svg", "json")
 STDOUT = "-"
 _GENERATOR_SATURATED = 98
 _THRESHOLD_FAILED = 99
+_INTERRUPTED = 105
 _CANNOT_WRITE = 1
 _EVERY_SECONDS = 1.0
 
@@ -47,7 +48,8 @@ def results_for(args: Any, runner: Runner) -> RunResults | None:
     """
     wanted = any(option(args, name) for name in (*OUTPUTS, "threshold", "monitor"))
     # A search has to know whether it was the generator that could not give more.
-    if not wanted and not isinstance(runner.sizing, Search):
+    # And who sets a rate, whether it was kept.
+    if not wanted and not isinstance(runner.sizing, Search) and runner.schedule is None:
         return None
     return RunResults(args, runner)
 
@@ -61,6 +63,8 @@ class RunResults:
         self._files = {name: path for name in OUTPUTS if (path := option(args, name))}
         if list(self._files.values()).count(STDOUT) > 1:
             raise OptionError("Only one of the outputs can go to stdout (-)")
+        if self._files.get("png") == STDOUT:
+            raise OptionError("A picture can't go to stdout (-): name a file")
         for path in self._files.values():
             _check_writable(path)
         sources = option(args, "monitor") or []
@@ -69,6 +73,9 @@ class RunResults:
             self.monitor = _core.Monitor(list(sources))
         except ValueError as error:
             raise OptionError(str(error)) from None
+        if runner.schedule is not None:
+            most = max(option(args, "workers"), 1) * runner.processes
+            self._results.set_schedule(runner.schedule, most)
         self._began = monotonic()
         self._next = 0.0
         self._sizing_began: float | None = None
@@ -168,11 +175,15 @@ class RunResults:
         }
 
     def exit_code(self) -> tuple[int, str]:
-        """Return the exit code that a saturated generator or the thresholds ask for, and why."""
+        """Return the exit code that a saturated generator, the thresholds or a signal ask for, and why."""
         if self._capacity_line() is not None and self._results.limit == "generator":
             return _GENERATOR_SATURATED, "the generator was saturated: the capacity is a lower bound"
         failed = self._results.failed_thresholds()
         if not failed:
+            # What holds for a part of the run must not open a gate. Runs without a threshold end with 0, as
+            # the original's do.
+            if self._runner.interrupted and _thresholds(self._args):
+                return _INTERRUPTED, "the run was interrupted: its thresholds held up to then"
             return 0, "the run ended"
         plural = "threshold" if len(failed) == 1 else "thresholds"
         return _THRESHOLD_FAILED, f"{len(failed)} {plural} failed: {', '.join(failed)}"
@@ -232,6 +243,8 @@ class RunResults:
             }
             headlines = [line for line in headlines if line not in said]
         lines = [*headlines, *self._results.threshold_lines()]
+        if option(self._args, "monitor"):
+            lines += ["", *self._results.resource_lines()]
         files = [path for path in self._files.values() if path != STDOUT]
         if files:
             lines.append(f"Results written to {', '.join(files)}")

@@ -52,6 +52,11 @@ class Signals:
             # ...while this handler also runs when a blocking call keeps the loop from looking.
             signal.signal(number, self._on_signal)
 
+    @property
+    def received(self) -> bool:
+        """Whether somebody asked this process to end."""
+        return self._received > 0
+
     def remove(self) -> None:
         """Give the signals back."""
         for number, previous in self._previous.items():

@@ -13,9 +13,10 @@ from typing import Any
 
 from molotov import _core
 from molotov._options import DEFAULT_DURATION, option
+from molotov._rate import is_on_rate
 from molotov.exceptions import OptionError
 
-__all__ = ["Ramp", "Search", "is_confirmed", "sizing_for"]
+__all__ = ["Ramp", "RateSearch", "Search", "is_confirmed", "sizing_for"]
 
 _WINDOW_SECONDS = 60.0
 #: What ended the ramp, in words.
@@ -32,8 +33,21 @@ _LIMITS = {
     "latency": "with more workers the latency rule breaks",
     "throughput": "more workers bring no more throughput",
     "nothing": "the highest number of workers allowed still brought more: raise --workers",
+    "workers": "with a higher rate all workers are busy, though the service is no slower: raise --workers",
+    "generator": "the generator could not start more",
     "died": "the service stopped working",
 }
+#: The same, where rates rather than numbers of workers are searched.
+_ENDS_ON_RATE = {**_ENDS, "plateau": "the service, or the workers, could not keep up"}
+_LIMITS_ON_RATE = {
+    **_LIMITS,
+    "failures": "at a higher rate too many runs fail",
+    "latency": "at a higher rate the latency rule breaks",
+    "throughput": "a higher rate is not kept up with",
+    "nothing": "the highest rate allowed was still kept up with: raise --rate",
+}
+#: What --sizing-on rate tries at most, in runs per second.
+_HIGHEST_RATE = 100_000.0
 
 
 def is_confirmed(args: Any) -> bool:
@@ -47,7 +61,9 @@ def is_confirmed(args: Any) -> bool:
 
 def sizing_for(args: Any, state: Any, recorder: Any, processes: int) -> Ramp | Search:
     """Return what leads this sizing run. Raises :class:`OptionError` for a bad tolerance, budget or rule."""
-    kind = Search if is_confirmed(args) else Ramp
+    kind: type[Ramp | Search] = Search if is_confirmed(args) else Ramp
+    if is_on_rate(args):
+        kind = RateSearch
     try:
         return kind(args, state, recorder, max(option(args, "workers"), 0) * processes)
     except ValueError as error:
@@ -114,6 +130,10 @@ class Ramp:
 class Search:
     """Ramp, search and confirmation: the default."""
 
+    _ends = _ENDS
+    _limits = _LIMITS
+    _levels_title = "workers"
+
     def __init__(self, args: Any, state: Any, recorder: Any, workers: int) -> None:
         self._state = state
         self._recorder = recorder
@@ -123,6 +143,7 @@ class Search:
             option(args, "sizing_latency"),
             option(args, "ramp_up") or None,
             option(args, "sizing_budget"),
+            self._highest_rate(args),
         )
         self._most = workers
         # Totals of the last minute: time, succeeded, failed.
@@ -131,21 +152,32 @@ class Search:
         self._over = False
         self.verdict: dict[str, Any] | None = None
         self.findings: dict[str, Any] | None = None
-        state.allowed_workers = min(workers, 1)
+        self._hold(1)
+
+    def _highest_rate(self, args: Any) -> float | None:
+        return None
+
+    def _hold(self, level: float) -> None:
+        """Make the run hold this level from now on."""
+        self._state.allowed_workers = min(int(level), self._most)
+
+    def _held(self) -> int:
+        """How many workers the level held has."""
+        return self._state.allowed_workers or 0
 
     def observe(self, now: float) -> bool:
-        """Set how many workers run; True when the search is over. ``now``: seconds of a monotonic clock."""
+        """Set the level to hold; True when the search is over. ``now``: seconds of a monotonic clock."""
         if self._over:
             return False
         state = self._state
         self._window.append((now, state.succeeded, state.failed))
         while len(self._window) > 2 and now - self._window[1][0] >= _WINDOW_SECONDS:
             self._window.popleft()
-        before = state.allowed_workers
-        workers, phase, self._over = self._search.step(now, state, self._recorder)
+        before = self._held()
+        level, phase, self._over = self._search.step(now, state, self._recorder)
         if phase != "ramp" and self._ramp is None:
             self._ramp = self._end_of_ramp(before)
-        state.allowed_workers = min(workers, self._most)
+        self._hold(level)
         if self._over:
             state.reached = True
         return bool(self._over)
@@ -160,13 +192,16 @@ class Search:
             "window_failed": failed,
         }
 
+    def _ramps_end(self, workers: int, trials: list[dict[str, Any]]) -> str:
+        return f"with {_workers(workers)}"
+
     def finish(self, interrupted: bool) -> dict[str, Any]:
         """Return the verdict, with what was found by now."""
         if self.verdict is not None:
             return self.verdict
         findings = self.findings = json.loads(self._search.findings())
         ended = findings["ramp_ended"]
-        ramp = self._ramp or self._end_of_ramp(self._state.allowed_workers or 0)
+        ramp = self._ramp or self._end_of_ramp(self._held())
         reason = ended if ended is not None else "interrupted"
         headline = self._search.headline()
         if findings["capacity"] is None and ended is None:
@@ -190,27 +225,50 @@ class Search:
         findings, verdict = self.findings, self.verdict
         if findings is None or verdict is None or findings["ramp_ended"] is None:
             return []
-        lines = [f"The ramp ended with {_workers(verdict['workers'])}: {_ENDS[findings['ramp_ended']]}."]
+        where = self._ramps_end(verdict["workers"], findings["trials"])
+        lines = [f"The ramp ended {where}: {self._ends[findings['ramp_ended']]}."]
         capacity = findings["capacity"]
         if capacity is not None:
-            lines.append(f"The capacity is limited: {_LIMITS[capacity['limit']]}.")
+            lines.append(f"The capacity is limited: {self._limits[capacity['limit']]}.")
         lines += [f"Not confirmed: {sentence}" for sentence in findings["unconfirmed"]]
-        return [*lines, "", *_levels(findings["trials"])]
+        return [*lines, "", *_levels(findings["trials"], self._levels_title)]
+
+
+class RateSearch(Search):
+    """The same over how many runs start per second: ``--sizing-on rate``."""
+
+    _ends = _ENDS_ON_RATE
+    _limits = _LIMITS_ON_RATE
+    _levels_title = "offered"
+
+    def _highest_rate(self, args: Any) -> float | None:
+        rate = option(args, "rate")
+        return _HIGHEST_RATE if rate is None else float(rate)
+
+    def _hold(self, level: float) -> None:
+        self._state.rate = level
+
+    def _held(self) -> int:
+        return int(self._state.workers_started)
+
+    def _ramps_end(self, workers: int, trials: list[dict[str, Any]]) -> str:
+        levels = [trial["level"] for trial in trials if trial["phase"] == "ramp"]
+        return f"at {levels[-1]:.0f} runs/s" if levels else super()._ramps_end(workers, trials)
 
 
 def _workers(number: float) -> str:
     return f"{number:.0f} worker{'' if round(number) == 1 else 's'}"
 
 
-def _levels(trials: list[dict[str, Any]]) -> list[str]:
+def _levels(trials: list[dict[str, Any]], title: str) -> list[str]:
     """Return a table of the trials, in the order of time."""
-    rows = [("phase", "workers", "s", "runs/s", "95 %", "req/s", "failed", "p95 ms", "")]
+    rows = [("phase", title, "s", "runs/s", "95 %", "req/s", "failed", "p95 ms", "")]
     for trial in trials:
         runs, times = trial["runs_per_second"], trial["service_times"]
         rows.append(
             (
                 trial["phase"],
-                f"{trial['level']:.0f}",
+                f"{trial['level']:.{0 if title == 'workers' or trial['level'] >= 100 else 1}f}",
                 f"{trial['measured_seconds']:.0f}",
                 f"{runs['mean']:.1f}",
                 f"{runs['low']:.1f}–{runs['high']:.1f}",  # noqa: RUF001

@@ -258,20 +258,40 @@ def _read_context(context: ssl_module.SSLContext, server_hostname: str | None) -
 def _authorities(context: ssl_module.SSLContext, noted: _Noted) -> dict[str, Any]:
     """Give whom a context trusts; a context made before watch() began counts as one with the defaults."""
     certificates = context.get_ca_certs(binary_form=True)
-    pem = "".join(map(ssl_module.DER_cert_to_PEM_cert, certificates)).encode()
-    for directory in noted.directories:
-        for name in sorted(os.listdir(directory)):
-            if _HASHED.fullmatch(name):
-                pem += _content(os.path.join(directory, name)) or b""
-    # OpenSSL takes a server's own certificate too, of which the context does not tell.
-    leaves = [der for der in noted.loaded if der not in certificates]
+    found = _in_directories(noted.directories)
+    authorities = _authorities_among(found)
+    pem = "".join(map(ssl_module.DER_cert_to_PEM_cert, [*certificates, *authorities])).encode()
+    # OpenSSL takes a server's own certificate too, of which the context does not tell; but it never takes one
+    # for an authority that may sign others.
+    loaded = [*noted.loaded, *found]
+    leaves = [der for der in loaded if der not in certificates and der not in authorities]
     settings: dict[str, Any] = {
         "leaf_pem": "".join(map(ssl_module.DER_cert_to_PEM_cert, leaves)).encode(),
         "partial_chain": bool(context.verify_flags & _PARTIAL_CHAIN),
     }
-    if noted.system or (not pem and context not in _notes):
+    if noted.system or (not pem and not leaves and context not in _notes):
         return {**settings, "verify": "system", "ca_pem": pem or None}
     return {**settings, "verify": "ca", "ca_pem": pem}
+
+
+def _in_directories(directories: list[str]) -> list[bytes]:
+    """Give the DER of the certificates that OpenSSL would find in these directories."""
+    found: list[bytes] = []
+    for directory in directories:
+        for name in sorted(os.listdir(directory)):
+            if _HASHED.fullmatch(name):
+                content = _content(os.path.join(directory, name)) or b""
+                found += _certificates(content.decode("ascii", "replace"))
+    return found
+
+
+def _authorities_among(certificates: list[bytes]) -> list[bytes]:
+    """Give those that OpenSSL takes for certificate authorities."""
+    if not certificates:
+        return []
+    scratch = ssl_module.SSLContext(ssl_module.PROTOCOL_TLS_CLIENT)
+    scratch.load_verify_locations(cadata=b"".join(certificates))
+    return scratch.get_ca_certs(binary_form=True)
 
 
 def _unusual(context: ssl_module.SSLContext, noted: _Noted) -> str | None:

@@ -32,6 +32,7 @@ _FAILED = 1
 _CONFIGURATION_ERROR = 104
 _DEFAULT_SIZING_RAMP_UP_SECONDS = 300
 _DEFAULT_SIZING_WORKERS = 500
+_DEFAULT_RATE_WORKERS = 500
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -94,6 +95,9 @@ def _main(args: Any, explicit: set[str]) -> int:
             args.ramp_up = _DEFAULT_SIZING_RAMP_UP_SECONDS
         if option(args, "workers") == 1:
             args.workers = _DEFAULT_SIZING_WORKERS
+    elif (option(args, "rate") or option(args, "stages")) and "workers" not in explicit:
+        # A rate makes as many as it needs.
+        args.workers = _DEFAULT_RATE_WORKERS
     if option(args, "demo"):
         from molotov._demo import run_demo
 
@@ -112,6 +116,7 @@ def _read_config(args: Any, explicit: set[str]) -> None:
         args.scenario = DEFAULT_SCENARIO
         for note in set_from_config(args, options, explicit):
             print(note, file=sys.stderr)
+        explicit.update(options)
     except OptionError as error:
         _end(str(error), _CONFIGURATION_ERROR)
 

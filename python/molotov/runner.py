@@ -10,8 +10,10 @@ from time import monotonic
 from typing import Any
 
 from molotov import _core, util
+from molotov._limits import make_room_for
 from molotov._options import RESULT_OPTIONS, option
 from molotov._process import Process
+from molotov._rate import schedule_for
 from molotov._signals import Signals
 from molotov.api import get_fixture
 from molotov.listeners import EventSender
@@ -36,6 +38,8 @@ class Runner:
         self.processes = max(option(args, "processes"), 1)
         self.state = _core.RunState(self.processes)
         self.recorder = _core.Recorder()
+        # Where a rate is set: when runs start.
+        self.schedule = schedule_for(args)
         self.sizing: Any = None
         self.results: Any = None
         # How the run went, for the summary.
@@ -43,6 +47,7 @@ class Runner:
         self.longest_stall = 0.0
         self.native = True
         self.casualties: list[str] = []
+        self.interrupted = False
         self._results = Counters(
             "WORKER",
             "REACHED",
@@ -60,7 +65,8 @@ class Runner:
             from molotov._sizing import sizing_for
 
             self.sizing = sizing_for(args, self.state, self.recorder, self.processes)
-        if self.sizing is not None or any(option(args, name) for name in RESULT_OPTIONS):
+        reported = self.sizing is not None or self.schedule is not None
+        if reported or any(option(args, name) for name in RESULT_OPTIONS):
             from molotov._results import results_for
 
             self.results = results_for(args, self)
@@ -95,6 +101,9 @@ class Runner:
 
         Raises what ``global_setup`` raises, and SystemExit for a scenario that called ``sys.exit``.
         """
+        warning = make_room_for(option(self.args, "workers"))
+        if warning is not None:
+            print(warning, file=sys.stderr)
         self._global_setup()
         self.args.original_pid = os.getpid()
         began = monotonic()
@@ -146,7 +155,14 @@ class Runner:
             self.loop.close()
 
     def _run_one(self) -> int | None:
-        process = Process(self.args, self.console, self.loop, state=self.state, recorder=self.recorder)
+        process = Process(
+            self.args,
+            self.console,
+            self.loop,
+            state=self.state,
+            recorder=self.recorder,
+            schedule=self.schedule,
+        )
         self._results["PROCESS"] = 1
         parent = _Parent(self, process)
         stop = process.force_shutdown if option(self.args, "force_shutdown") else util.stop
@@ -160,6 +176,7 @@ class Runner:
             self._run_last(parent.stop())
         finally:
             signals.remove()
+            self.interrupted = signals.received
             self.native = process.native
             self.longest_stall = process.longest_stall
             # Runs that were cut too hard to count themselves.
@@ -188,7 +205,12 @@ class Runner:
         finally:
             fleet.abandon()
             signals.remove()
+            self.interrupted = signals.received
             util.stop()
+            if self.schedule is not None:
+                # Nobody else starts what a process that died would have.
+                for index in fleet.lost:
+                    self.schedule.lose(self.state, index)
             self.native = fleet.native
             self.longest_stall = fleet.longest_stall
             self.casualties = fleet.casualties
@@ -203,13 +225,17 @@ class Runner:
     def live_results(self) -> dict[str, int]:
         """Return the counts that the status line shows."""
         state = self.state
-        return {
+        results = {
             "OK": state.succeeded,
             "FAILED": state.failed,
             "WORKER": state.workers - state.parked,
             "PROCESS": self.processes,
             "REQUESTS": state.requests,
         }
+        if self.schedule is not None:
+            results["TARGET"] = round(self.schedule.asked(state))
+            results["STARTED"] = state.started
+        return results
 
     def _fill_results(self) -> None:
         state, results = self.state, self._results

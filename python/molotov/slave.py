@@ -19,6 +19,7 @@ from subprocess import CalledProcessError, check_call
 from typing import Any
 
 from molotov import __version__
+from molotov._options import RESULT_FILES
 from molotov.run import _parser
 from molotov.run import main as run
 from molotov.util import OptionError
@@ -172,7 +173,9 @@ def _use_packages(directory: Path, needed: bool) -> None:
         raise SlaveError(f"The virtualenv isn't one for {version}, which runs moloslave: see --python")
 
 
-def _prepare_and_run(repository: str, name: str, directory: Path, args: argparse.Namespace) -> Any:
+def _prepare_and_run(
+    repository: str, name: str, directory: Path, start: str, args: argparse.Namespace
+) -> Any:
     clone_repo(repository)
     config, test = _read_test(directory / args.config, args.config, name)
     requirements = config.get("requirements")
@@ -185,7 +188,17 @@ def _prepare_and_run(repository: str, name: str, directory: Path, args: argparse
         install_reqs(requirements)
     _use_packages(directory, needed=bool(requirements))
     _set_environment(config.get("env", {}))
-    return run_test(**test)
+    return run_test(**_kept(test, start))
+
+
+def _kept(test: dict[str, Any], start: str) -> dict[str, Any]:
+    """Make files with results relative to where the command was typed: the clone is removed at the end."""
+    files = {
+        name: os.path.join(start, value)
+        for name in RESULT_FILES
+        if isinstance(value := test.get(name), str) and value not in ("", "-")
+    }
+    return {**test, **files}
 
 
 def _slave_parser() -> argparse.ArgumentParser:
@@ -235,7 +248,7 @@ def main() -> Any:
         directory.mkdir(parents=True, exist_ok=True)
         os.chdir(directory)
         print(f"Working directory is {directory}", flush=True)
-        return _prepare_and_run(repository, args.run, directory, args)
+        return _prepare_and_run(repository, args.run, directory, start, args)
     except OptionError as error:
         print(error)
         sys.exit(_CONFIGURATION_ERROR)

@@ -60,16 +60,30 @@ pub struct Slot {
     pub requests: AtomicU64,
     /// Requests sent again on a fresh connection because a kept one had been closed.
     pub resent: AtomicU64,
+    /// Microseconds between head and last byte of responses whose body came later than the head, all together.
+    pub transfer_micros: AtomicU64,
     /// HTTP responses by class: index 1 to 5 is 1xx to 5xx, 0 is any other status.
     pub status_classes: [AtomicU64; 6],
     /// `setup` fixtures that failed.
     pub setup_failed: AtomicU64,
     /// `setup_session` fixtures that failed.
     pub session_setup_failed: AtomicU64,
+    /// Starts that a schedule had for this process by now: started, not started, or waiting.
+    pub intended: AtomicU64,
+    /// Those of them that were given up.
+    pub not_started: AtomicU64,
+    /// Runs that started late.
+    pub late: AtomicU64,
+    /// Those of them for which there was no worker: all were busy.
+    pub starved: AtomicU64,
+    /// By how much the late ones were late, all together.
+    pub late_nanoseconds: AtomicU64,
+    /// The same of the latest one.
+    pub latest_nanoseconds: AtomicU64,
 }
 
 /// The plain counters by name, for reading, summing and adding.
-pub const COUNTERS: [&str; 9] = [
+pub const COUNTERS: [&str; 15] = [
     "started",
     "succeeded",
     "failed",
@@ -77,8 +91,14 @@ pub const COUNTERS: [&str; 9] = [
     "workers_started",
     "requests",
     "resent",
+    "transfer_micros",
     "setup_failed",
     "session_setup_failed",
+    "intended",
+    "not_started",
+    "late",
+    "starved",
+    "late_nanoseconds",
 ];
 
 /// Names of [`Slot::status_classes`], in its order.
@@ -95,8 +115,14 @@ impl Slot {
             "workers_started" => &self.workers_started,
             "requests" => &self.requests,
             "resent" => &self.resent,
+            "transfer_micros" => &self.transfer_micros,
             "setup_failed" => &self.setup_failed,
             "session_setup_failed" => &self.session_setup_failed,
+            "intended" => &self.intended,
+            "not_started" => &self.not_started,
+            "late" => &self.late,
+            "starved" => &self.starved,
+            "late_nanoseconds" => &self.late_nanoseconds,
             _ => {
                 let class = STATUS_CLASSES.iter().position(|class| *class == name)?;
                 self.status_classes.get(class)?
@@ -125,6 +151,10 @@ struct Flags {
     reached: AtomicBool,
     /// One more than the workers allowed to run, so that fresh memory (0) allows all.
     allowed: AtomicU64,
+    /// When the schedule of all processes begins, in nanoseconds of the monotonic clock; 0 before it is known.
+    origin: AtomicU64,
+    /// The rate that a sizing run asks for, as the bits of an `f64`; 0 starts nothing.
+    rate: AtomicU64,
 }
 
 /// The counters and flags of a run. Made before `fork`; share it within a process with an `Arc`.
@@ -222,6 +252,11 @@ impl RunState {
         &self.slots()[own]
     }
 
+    /// The number of the process that this one counts for.
+    pub fn own(&self) -> usize {
+        self.own.load(Ordering::Relaxed)
+    }
+
     /// The slot of one process.
     pub fn process(&self, index: usize) -> Result<&Slot, Error> {
         self.slots().get(index).ok_or(Error::NoSuchProcess {
@@ -260,8 +295,8 @@ impl RunState {
         Ok(())
     }
 
-    /// Closes the books of a process that died: what it had in flight becomes interrupted, its workers are gone.
-    /// Returns how many runs that were. The process must not be running any more.
+    /// Closes the books of a process that died: what it had in flight becomes interrupted, its workers are gone, and starts
+    /// that waited are given up. Returns how many runs that were. The process must not be running any more.
     pub fn settle(&self, index: usize) -> Result<u64, Error> {
         let slot = self.process(index)?;
         let ended = [&slot.succeeded, &slot.failed, &slot.interrupted]
@@ -271,6 +306,13 @@ impl RunState {
             });
         let lost = slot.started.load(Ordering::Relaxed).saturating_sub(ended);
         slot.interrupted.fetch_add(lost, Ordering::Relaxed);
+        let seen = [&slot.started, &slot.not_started]
+            .iter()
+            .fold(0_u64, |sum, counter| {
+                sum.wrapping_add(counter.load(Ordering::Relaxed))
+            });
+        let waiting = slot.intended.load(Ordering::Relaxed).saturating_sub(seen);
+        slot.not_started.fetch_add(waiting, Ordering::Relaxed);
         slot.workers.store(0, Ordering::Relaxed);
         slot.parked.store(0, Ordering::Relaxed);
         Ok(lost)
@@ -297,6 +339,41 @@ impl RunState {
             .saturating_mul(processes as u64)
             .saturating_add(own as u64);
         place < allowed
+    }
+
+    /// When the schedule begins, in nanoseconds of the monotonic clock: `now` for the first process that asks, and the
+    /// same then for all.
+    pub fn origin(&self, now: u64) -> u64 {
+        let origin = &self.flags().origin;
+        match origin.compare_exchange(0, now, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => now,
+            Err(known) => known,
+        }
+    }
+
+    /// The same if it has begun.
+    pub fn known_origin(&self) -> Option<u64> {
+        Some(self.flags().origin.load(Ordering::Acquire)).filter(|origin| *origin > 0)
+    }
+
+    /// The runs that all processes together are to start per second, where that is set while the run goes.
+    pub fn rate(&self) -> f64 {
+        f64::from_bits(self.flags().rate.load(Ordering::Acquire))
+    }
+
+    /// Sets what [`rate`](Self::rate) reads.
+    pub fn set_rate(&self, runs_per_second: f64) {
+        let bits = runs_per_second.to_bits();
+        self.flags().rate.store(bits, Ordering::Release);
+    }
+
+    /// By how much the latest start of all was late, in nanoseconds.
+    pub fn latest_nanoseconds(&self) -> u64 {
+        let slots = self.slots().iter();
+        slots
+            .map(|slot| slot.latest_nanoseconds.load(Ordering::Relaxed))
+            .max()
+            .unwrap_or_default()
     }
 
     /// Workers that pause now, in all processes.
@@ -446,5 +523,33 @@ mod tests {
         .join()
         .unwrap();
         assert!(state.stopped() && state.reached());
+    }
+
+    #[test]
+    fn the_first_process_says_when_the_schedule_begins() {
+        let state = RunState::new(2).unwrap();
+        assert_eq!(state.known_origin(), None);
+        assert_eq!((state.origin(7), state.origin(9)), (7, 7));
+        assert_eq!(state.known_origin(), Some(7));
+        assert!(state.rate().abs() < 1e-12);
+        state.set_rate(12.5);
+        assert!((state.rate() - 12.5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn starts_that_waited_in_a_dead_process_are_given_up() {
+        let state = RunState::new(1).unwrap();
+        for (name, n) in [
+            ("intended", 10),
+            ("started", 6),
+            ("not_started", 1),
+            ("succeeded", 4),
+        ] {
+            state.add(name, n).unwrap();
+        }
+        assert_eq!(state.settle(0).unwrap(), 2);
+        assert_eq!(state.sum("not_started"), Some(4));
+        assert_eq!(state.settle(0).unwrap(), 0);
+        assert_eq!(state.sum("not_started"), Some(4));
     }
 }

@@ -291,8 +291,9 @@ impl State {
                 _ => return Err("Invalid character in chunk size"),
             },
             Self::Extension { size, length } => match byte {
-                b'\r' => Self::SizeLineFeed(size),
-                b'\n' => Self::after_size(size),
+                // An extension has a name (RFC 9112 section 7.1.1).
+                b'\r' if length > 0 => Self::SizeLineFeed(size),
+                b'\n' if length > 0 => Self::after_size(size),
                 b'\t' | b' '..=b'~' | 0x80.. if length < MAX_EXTENSION_BYTES => Self::Extension {
                     size,
                     length: length + 1,

@@ -92,6 +92,8 @@ fn malformed_chunks_are_refused() {
         (b"2\rok", "Expected LF after chunk size"),
         (b"fffffffffffffffff\r\n", "Chunk size overflow"),
         (b"2;a\0\r\n", "Invalid character in chunk extensions"),
+        (b"2;\r\nok", "Invalid character in chunk extensions"),
+        (b"2;\nok", "Invalid character in chunk extensions"),
         (
             b"2\r\nokk\r\n",
             "Expected LF after chunk data:\n\n  b'okk'\n      ^",

@@ -163,6 +163,8 @@ impl Facts {
             16 if name.eq_ignore_ascii_case(b"content-encoding") => {
                 self.encoding = ContentEncoding::from_header(value);
             }
+            // Never standard, but aiohttp's parser takes it for the same.
+            16 if name.eq_ignore_ascii_case(b"proxy-connection") => self.note_connection(value),
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
                 if self.length.is_some() {
                     return Err(Fault::EncodingAfterLength);

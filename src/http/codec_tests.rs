@@ -229,11 +229,32 @@ fn what_is_refused_and_how() {
 }
 
 #[test]
+fn versions_are_refused_where_they_go_wrong() {
+    for (text, message) in [
+        (
+            b"HTTP/3 200 OK\r\n\r\n".as_slice(),
+            "Bad status line:\n  Expected dot:\n\n  b'HTTP/3 200 OK'\n          ^",
+        ),
+        (
+            b"HTTP/x.1 200 OK\r\n\r\n",
+            "Bad status line:\n  Invalid major version:\n\n  b'HTTP/x.1 200 OK'\n         ^",
+        ),
+        (
+            b"HTTP/1.x 200 OK\r\n\r\n",
+            "Bad status line:\n  Invalid minor version:\n\n  b'HTTP/1.x 200 OK'\n           ^",
+        ),
+    ] {
+        assert_eq!(refusal(text), message);
+    }
+}
+
+#[test]
 fn keep_alive_follows_version_and_tokens() {
     for (text, keep_alive) in [
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n".as_slice(), true),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: foo, Close\r\n\r\n", false),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive\r\nConnection: close\r\n\r\n", false),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nProxy-Connection: close\r\n\r\n", false),
         (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n", false),
         (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\nConnection: Keep-Alive\r\n\r\n", true),
         (b"HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\n\r\n", false),

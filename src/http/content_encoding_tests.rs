@@ -106,6 +106,17 @@ fn bodies_come_out_as_they_went_in() {
             decode(ContentEncoding::Gzip, &two, size).unwrap(),
             b"onetwo"
         );
+        let two = [zlib(b"one"), zlib(b"two")].concat();
+        assert_eq!(
+            decode(ContentEncoding::Deflate, &two, size).unwrap(),
+            b"onetwo"
+        );
+        // Found by fuzzing: the second one was expected to have a header.
+        let two = [raw(b"one"), raw(b"two")].concat();
+        assert_eq!(
+            decode(ContentEncoding::Deflate, &two, size).unwrap(),
+            b"onetwo"
+        );
     }
     assert_eq!(decode(ContentEncoding::Gzip, b"", 1).unwrap(), b"");
     assert_eq!(decode(ContentEncoding::Deflate, b"", 1).unwrap(), b"");
@@ -125,6 +136,24 @@ fn gzip_headers_may_have_every_field() {
             decode(ContentEncoding::Gzip, &body, size).unwrap(),
             b"content"
         );
+    }
+}
+
+#[test]
+fn the_checksum_of_a_gzip_header_is_checked() {
+    // Found by fuzzing: any checksum was accepted.
+    let plain = gzip(b"content");
+    let mut header = plain[..10].to_vec();
+    header[3] |= 2;
+    let mut checksum = flate2::Crc::new();
+    checksum.update(&header);
+    let [low, high, ..] = checksum.sum().to_le_bytes();
+    for size in [1, 1000] {
+        let body = [header.as_slice(), &[low, high], &plain[10..]].concat();
+        let decoded = decode(ContentEncoding::Gzip, &body, size);
+        assert_eq!(decoded.unwrap(), b"content");
+        let body = [header.as_slice(), &[low, !high], &plain[10..]].concat();
+        assert!(decode(ContentEncoding::Gzip, &body, size).is_err());
     }
 }
 

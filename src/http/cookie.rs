@@ -17,6 +17,9 @@ use super::{
 const PER_DOMAIN: (usize, usize) = (180, 150);
 const IN_TOTAL: (usize, usize) = (3300, 3000);
 
+/// Cookies that one response may set; more are ignored.
+const MAX_COOKIES_PER_RESPONSE: usize = 50;
+
 /// Bounds of one request.
 const MAX_COOKIES_PER_REQUEST: usize = 150;
 const MAX_HEADER_BYTES: usize = 8190;
@@ -106,13 +109,14 @@ impl CookieJar {
 
     /// Takes the value of one `Set-Cookie` that `host` sent in answer to a request for `path`.
     ///
-    /// What is no acceptable cookie is ignored. An empty `host` stands for no host in particular.
-    pub fn update(&mut self, host: &str, path: &str, set_cookie: &str, now: SystemTime) {
+    /// What is no acceptable cookie is ignored, and told by `false`. An empty `host` stands for no host in
+    /// particular.
+    pub fn update(&mut self, host: &str, path: &str, set_cookie: &str, now: SystemTime) -> bool {
         if !self.accept_addresses && is_ip(host) {
-            return;
+            return false;
         }
         let Some(received) = set_cookie::parse(set_cookie) else {
-            return;
+            return false;
         };
         // A domain with a final dot counts as none.
         let domain = received
@@ -122,7 +126,7 @@ impl CookieJar {
             .map(|domain| domain.strip_prefix('.').unwrap_or(domain))
             .unwrap_or_default();
         if !domain.is_empty() && !host.is_empty() && !domain_matches(domain, host) {
-            return;
+            return true;
         }
         let host_only = domain.is_empty() && !host.is_empty();
         let now = seconds(now);
@@ -146,6 +150,29 @@ impl CookieJar {
             used: 0,
         };
         self.store(cookie, now);
+        true
+    }
+
+    /// Takes the `Set-Cookie` values of one response as they came: at most fifty cookies, as aiohttp does.
+    pub fn update_from<'a>(
+        &mut self,
+        host: &str,
+        path: &str,
+        values: impl Iterator<Item = &'a [u8]>,
+        now: SystemTime,
+    ) {
+        let mut left = MAX_COOKIES_PER_RESPONSE;
+        for value in values {
+            if left == 0 {
+                return;
+            }
+            // Bytes that are no text matter in the name and the value only.
+            let pair = value.split(|&byte| byte == b';').next();
+            if std::str::from_utf8(pair.unwrap_or_default()).is_ok() {
+                let text = String::from_utf8_lossy(value);
+                left -= usize::from(self.update(host, path, &text, now));
+            }
+        }
     }
 
     /// Adds a cookie for every host, as the session's `cookies` argument does. `value` is sent as

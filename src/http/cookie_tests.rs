@@ -214,6 +214,19 @@ fn a_server_cannot_fill_the_jar() {
 }
 
 #[test]
+fn a_response_sets_fifty_cookies_at_most() {
+    let mut jar = CookieJar::new(false);
+    let values: Vec<String> = (0..60).map(|number| format!("n{number}=x")).collect();
+    let odd = [&b"a=\xff"[..], b"b\xff=x", b"", b"ok=1; Path=/\xff"];
+    let values = odd.into_iter().chain(values.iter().map(String::as_bytes));
+    jar.update_from("h", "/", values, now());
+    assert_eq!(jar.len(), 50);
+    assert!(jar.iter().any(|cookie| cookie.name == "ok"));
+    assert!(jar.iter().any(|cookie| cookie.name == "n48"));
+    assert!(!jar.iter().any(|cookie| cookie.name == "n49"));
+}
+
+#[test]
 fn a_request_carries_a_bounded_header() {
     let mut jar = CookieJar::new(false);
     for number in 0..10 {

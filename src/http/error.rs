@@ -141,6 +141,12 @@ pub enum Error {
         /// The cause, in the words aiohttp uses for it.
         message: String,
     },
+    /// The host is an address in a form that only the C library understands.
+    #[error("{host} is not a canonical IPv4 address")]
+    OddAddress {
+        /// Host as in the URL.
+        host: String,
+    },
     /// The URL cannot be requested.
     #[error("{0}")]
     InvalidUrl(String),
@@ -210,6 +216,29 @@ pub(crate) fn point_at(description: &str, line: &[u8], offset: usize) -> String 
     format!("{description}:\n\n  {}\n  {:indent$}^", quote(line), "")
 }
 
+/// A failure of a socket as Python shows it, such as `ConnectionResetError(104, 'Connection reset by peer')`.
+#[cold]
+pub fn described(error: &io::Error) -> String {
+    // Which class stands for which number: PEP 3151.
+    let class = match error.kind() {
+        io::ErrorKind::ConnectionReset => "ConnectionResetError",
+        io::ErrorKind::ConnectionAborted => "ConnectionAbortedError",
+        io::ErrorKind::BrokenPipe => "BrokenPipeError",
+        io::ErrorKind::TimedOut => "TimeoutError",
+        _ => "OSError",
+    };
+    let text = error.to_string();
+    match error.raw_os_error() {
+        Some(number) => {
+            let text = text
+                .strip_suffix(&format!(" (os error {number})"))
+                .unwrap_or(&text);
+            format!("{class}({number}, '{text}')")
+        }
+        None => format!("{class}('{text}')"),
+    }
+}
+
 /// Bytes as a Python literal, the way parser errors quote what they refuse.
 #[cold]
 pub(crate) fn quote(bytes: &[u8]) -> String {
@@ -252,6 +281,17 @@ mod tests {
         assert_eq!(quote(b"a\r\n\t\\\x00\x7f\xe9"), r"b'a\r\n\t\\\x00\x7f\xe9'");
         assert_eq!(quote(b"it's"), "b\"it's\"");
         assert_eq!(quote(b"'\""), r#"b'\'"'"#);
+    }
+
+    #[test]
+    fn failures_are_described_as_python_does() {
+        let reset = io::Error::from_raw_os_error(104);
+        assert_eq!(
+            described(&reset),
+            "ConnectionResetError(104, 'Connection reset by peer')"
+        );
+        let other = io::Error::other("the record is broken");
+        assert_eq!(described(&other), "OSError('the record is broken')");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The gzip and deflate codings (RFC 1950, 1951, 1952), piece by piece.
 //!
 //! Owns member headers, trailers and what may follow a stream. Behaves as aiohttp does: deflate without the zlib
-//! header is recognised by its first byte, and several members in a row are one body. Called by `content_encoding`,
+//! header is recognised by its first byte, and several members in a row are one body, all with or all without it. Called by `content_encoding`,
 //! which owns the bounds.
 
 use flate2::{Decompress, FlushDecompress, Status};
@@ -32,6 +32,8 @@ enum Stage {
 #[derive(Debug)]
 pub(super) struct Inflate {
     gzip: bool,
+    /// Whether streams have the header and the checksum of RFC 1950.
+    zlib: bool,
     stage: Stage,
     stream: Decompress,
     checksum: flate2::Crc,
@@ -50,6 +52,7 @@ impl Inflate {
     fn new(gzip: bool) -> Self {
         Self {
             gzip,
+            zlib: false,
             stage: Stage::Header(Vec::new()),
             stream: Decompress::new(false),
             checksum: flate2::Crc::new(),
@@ -90,8 +93,8 @@ impl Inflate {
                 }
                 Stage::Header(_) => {
                     // The low four bits of a zlib header are 8; a bare stream never starts so in practice.
-                    let zlib = rest.first().is_some_and(|first| first & 0x0f == 8);
-                    self.stream = Decompress::new(zlib);
+                    self.zlib = rest.first().is_some_and(|first| first & 0x0f == 8);
+                    self.stream = Decompress::new(self.zlib);
                     self.stage = Stage::Data;
                 }
                 Stage::Data => {
@@ -136,7 +139,7 @@ impl Inflate {
         if self.members >= MAX_MEMBERS {
             return Err(Undecodable);
         }
-        self.stream.reset(!self.gzip);
+        self.stream.reset(self.zlib);
         self.checksum.reset();
         self.stage = if self.gzip {
             Stage::Header(Vec::new())
@@ -216,6 +219,17 @@ fn gzip_header_length(bytes: &[u8]) -> Result<Option<usize>, Undecodable> {
         }
     }
     if flags & HEADER_CHECKSUM != 0 {
+        let Some((header, &[low, high])) = bytes
+            .split_at_checked(at)
+            .and_then(|(header, rest)| Some((header, rest.first_chunk::<2>()?)))
+        else {
+            return Ok(None);
+        };
+        let mut checksum = flate2::Crc::new();
+        checksum.update(header);
+        if checksum.sum() & 0xffff != u32::from(u16::from_le_bytes([low, high])) {
+            return Err(Undecodable);
+        }
         at += 2;
     }
     Ok((bytes.len() >= at).then_some(at))

@@ -94,6 +94,11 @@ impl Resolver {
         if let Ok(address) = host.parse::<IpAddr>() {
             return Ok(vec![address]);
         }
+        if is_odd_address(host) {
+            return Err(Error::OddAddress {
+                host: host.to_owned(),
+            });
+        }
         let entry = {
             let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(entries.entry(host.to_owned()).or_default())
@@ -121,13 +126,25 @@ impl Resolver {
         Ok(addresses)
     }
 
-    /// Forgets everything.
-    pub fn clear(&self) {
-        self.entries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+    /// Forgets the addresses of `host`, or everything.
+    pub fn forget(&self, host: Option<&str>) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        match host {
+            Some(host) => {
+                entries.remove(host);
+            }
+            None => entries.clear(),
+        }
     }
+}
+
+/// Whether a host is made of numbers without being an address as such, as `127.1` and `2130706433`: the system would
+/// take it for one, past whatever had looked at the host before. aiohttp refuses it as well.
+fn is_odd_address(host: &str) -> bool {
+    host.bytes().any(|byte| byte != b'.')
+        && host
+            .bytes()
+            .all(|byte| byte == b'.' || byte.is_ascii_digit())
 }
 
 const NO_ADDRESS: &str = "No address associated with hostname";
@@ -226,7 +243,13 @@ mod tests {
             );
             entry.lock().await.addresses = two.to_vec();
             assert!(!ask(Memory::Off).await.unwrap().contains(&two[1]));
-            resolver.clear();
+            resolver.forget(Some("elsewhere"));
+            assert!(ask(long).await.is_ok());
+            assert_eq!(resolver.entries.lock().unwrap().len(), 1);
+            resolver.forget(Some("localhost"));
+            assert!(resolver.entries.lock().unwrap().is_empty());
+            assert!(ask(long).await.is_ok());
+            resolver.forget(None);
             assert!(resolver.entries.lock().unwrap().is_empty());
         });
     }
@@ -258,6 +281,16 @@ mod tests {
                     .unwrap(),
                 ["::1".parse::<IpAddr>().unwrap()]
             );
+            for odd in [
+                "2130706433",
+                "127.1",
+                "0177.0.0.1",
+                "127.0.0.1.",
+                "1.2.3.256",
+            ] {
+                let answer = asked.resolve(odd, 80, Family::Any, Memory::Off).await;
+                assert!(matches!(answer, Err(Error::OddAddress { .. })), "{odd}");
+            }
             assert!(asked.entries.lock().unwrap().is_empty());
         });
     }

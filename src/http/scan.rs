@@ -112,17 +112,25 @@ fn status_line(cursor: &mut Cursor<'_>, limits: &Limits) -> Result<Option<(u16, 
         }
     }
     let version_start = cursor.at;
-    for expected in [b"1".as_slice(), b".", b"01"] {
+    for (expected, otherwise) in [
+        (
+            b"0123456789".as_slice(),
+            "Bad status line:\n  Invalid major version",
+        ),
+        (b".", "Bad status line:\n  Expected dot"),
+        (b"0123456789", "Bad status line:\n  Invalid minor version"),
+    ] {
         match cursor.peek() {
             None => return Ok(None),
             Some(byte) if expected.contains(&byte) => cursor.at += 1,
-            Some(_) => {
-                cursor.at = version_start + 3;
-                return Err(cursor.refuse("Bad status line:\n  Invalid HTTP version"));
-            }
+            Some(_) => return Err(cursor.refuse(otherwise)),
         }
     }
-    let minor_version = u8::from(cursor.slice(version_start + 2, cursor.at) == b"1");
+    let minor_version = match cursor.slice(version_start, cursor.at) {
+        b"1.0" => 0,
+        b"1.1" => 1,
+        _ => return Err(cursor.refuse("Bad status line:\n  Invalid HTTP version")),
+    };
     match cursor.peek() {
         None => return Ok(None),
         Some(b' ') => cursor.at += 1,

@@ -67,6 +67,23 @@ impl Distribution {
         (self.count() > 0).then(|| Duration::from_micros(self.0.quantile(quantile)))
     }
 
+    /// Its buckets in ascending order: a service time in microseconds, and how many took about that long.
+    pub fn counts(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let recorded = self.0.histogram.iter_recorded();
+        recorded.map(|bucket| {
+            let lowest = self
+                .0
+                .histogram
+                .lowest_equivalent(bucket.value_iterated_to());
+            (lowest, bucket.count_at_value())
+        })
+    }
+
+    /// Takes another one in.
+    pub fn merge(&mut self, other: &Self) {
+        self.0.add(&other.0);
+    }
+
     fn of_some(&self, microseconds: u64) -> Option<Duration> {
         (self.count() > 0).then(|| Duration::from_micros(microseconds))
     }

@@ -35,6 +35,7 @@ pub(super) fn encode<'a>(
         out.push(match kind {
             Kind::Scenario => 0,
             Kind::Request => 1,
+            Kind::Response => 2,
         });
         write(&mut out, name.len() as u64);
         out.extend_from_slice(name.as_bytes());
@@ -129,6 +130,7 @@ impl Reader<'_> {
         let kind = match self.byte()? {
             0 => Kind::Scenario,
             1 => Kind::Request,
+            2 => Kind::Response,
             _ => return Err("unknown kind of series"),
         };
         let name = self.text()?;

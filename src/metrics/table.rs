@@ -124,6 +124,7 @@ pub fn render(rows: &[Row], elapsed: Duration, width: usize) -> String {
             previous = Some(row.kind);
             match (row.kind, host) {
                 (Kind::Scenario, _) => table.push_str("Scenarios\n"),
+                (Kind::Response, _) => table.push_str("Response times, from the intended start\n"),
                 (Kind::Request, Some(host)) => {
                     let _ = writeln!(table, "{}", shorten(&format!("Requests to {host}"), width));
                 }
@@ -259,7 +260,7 @@ fn grouped(number: &str) -> String {
 }
 
 fn amount(row: &Row) -> String {
-    if row.kind == Kind::Scenario && row.bytes == 0 {
+    if row.kind != Kind::Request && row.bytes == 0 {
         return String::new();
     }
     let mut value = row.bytes as f64;

@@ -35,6 +35,14 @@ metrics! {
     CpuLimitCores = "cpu_limit_cores",
     /// Cores used by the busiest thread; close to 1 it is a single-threaded limit.
     HottestThreadCores = "hottest_thread_cores",
+    /// Cores that the thread which wanted most used or waited for; close to 1 it never slept.
+    WantedThreadCores = "wanted_thread_cores",
+    /// What that thread waited of it: ready to run, but others had the cores.
+    WantedThreadWaitCores = "wanted_thread_wait_cores",
+    /// Threads that were ready to run and waited for a core, in the mean (run-queue delay).
+    CpuWaitingThreads = "cpu_waiting_threads",
+    /// Busy share of all cores of the machine, whoever used them.
+    MachineBusyRatio = "machine_busy_ratio",
     /// Busy share of the busiest core.
     HottestCoreRatio = "hottest_core_ratio",
     /// Share of all cores' time that the hypervisor gave to others.
@@ -49,6 +57,10 @@ metrics! {
     MemoryChargedBytes = "memory_charged_bytes",
     /// What memory may grow to.
     MemoryLimitBytes = "memory_limit_bytes",
+    /// Virtual memory of the process closest to its limit; only where there is one.
+    AddressSpaceBytes = "address_space_bytes",
+    /// What it may grow to (`RLIMIT_AS` of that process).
+    AddressSpaceLimitBytes = "address_space_limit_bytes",
     /// Swap in use.
     SwapBytes = "swap_bytes",
     /// What swap may grow to.
@@ -71,6 +83,8 @@ metrics! {
     DiskWriteBytesPerSecond = "disk_write_bytes_per_second",
     /// Share of the time in which some task waited for a disk (PSI `some`).
     IoPressureRatio = "io_pressure_ratio",
+    /// Threads that waited for a disk at the moment of the sample (uninterruptible sleep).
+    BlockedThreads = "blocked_threads",
     /// Bytes received.
     NetworkReceiveBytesPerSecond = "network_receive_bytes_per_second",
     /// Bytes sent.
@@ -120,6 +134,7 @@ impl Metric {
         match self {
             Self::CpuCoresUsed => Some(Self::CpuLimitCores),
             Self::MemoryBytes | Self::MemoryChargedBytes => Some(Self::MemoryLimitBytes),
+            Self::AddressSpaceBytes => Some(Self::AddressSpaceLimitBytes),
             Self::SwapBytes => Some(Self::SwapLimitBytes),
             Self::OpenDescriptors => Some(Self::DescriptorLimit),
             Self::Threads => Some(Self::ThreadLimit),

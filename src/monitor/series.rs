@@ -155,6 +155,22 @@ impl Series {
         times.map(move |(row, time)| (*time, column.and_then(|column| column.get(row))))
     }
 
+    /// How many cores have a busy share.
+    pub fn cores(&self) -> usize {
+        self.core_busy_ratios.len()
+    }
+
+    /// The busy share of a core, by its number, at every sample; gaps included.
+    pub fn core_points(&self, core: usize) -> impl Iterator<Item = Option<f64>> + '_ {
+        let column = self.core_busy_ratios.get(core);
+        (0..self.len()).map(move |row| column.and_then(|column| column.get(row)))
+    }
+
+    /// The time of every sample, in seconds.
+    pub fn times_seconds(&self) -> &[f64] {
+        &self.times_seconds
+    }
+
     /// The metric from `from` to `to`, both included; `None` when there is no value in between.
     pub fn window(&self, metric: Metric, from: Duration, to: Duration) -> Option<Window> {
         self.summarise(self.columns.get(&metric)?, from, to)

@@ -4,6 +4,7 @@
 //! routes of single requests. All sessions of one connector share one of these, and so its limits and its
 //! idle connections, which are [`super::pool`]'s.
 
+use super::event_loop::engine_of;
 use super::ffi::GilCell;
 use super::pool::Pool;
 use super::tls::SslConfig;
@@ -187,6 +188,12 @@ impl Connector {
         };
         let keepalive = seconds(keepalive_timeout);
         Ok(Self(Pool::new(limit, limit_per_host, keepalive, ways)))
+    }
+
+    /// Forgets the addresses of `host`, or of all hosts. They are remembered once for all connectors of a loop.
+    fn forget_addresses(&self, r#loop: &Bound<'_, PyAny>, host: Option<&str>) -> PyResult<()> {
+        engine_of(r#loop)?.resolver.forget(host);
+        Ok(())
     }
 
     /// Ends the idle connections and every wait for one; requests made later fail.

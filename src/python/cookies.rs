@@ -1,7 +1,7 @@
 //! The native cookie jar as the Python half of the session sees it.
 
 use super::ffi::GilCell;
-use crate::http::cookie;
+use crate::http::{codec, cookie};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use std::time::SystemTime;
@@ -30,15 +30,11 @@ impl CookieJar {
         self.0.borrow(py).is_empty()
     }
 
-    pub(crate) fn take(
-        &self,
-        py: Python<'_>,
-        host: &str,
-        path: &str,
-        header: &str,
-        now: SystemTime,
-    ) {
-        self.0.borrow_mut(py).update(host, path, header, now);
+    /// Takes the cookies of one response with that head.
+    pub(crate) fn take(&self, py: Python<'_>, host: &str, path: &str, head: &[u8]) {
+        let values = codec::header_values(head, "set-cookie");
+        let mut jar = self.0.borrow_mut(py);
+        jar.update_from(host, path, values, SystemTime::now());
     }
 }
 
@@ -56,7 +52,8 @@ impl CookieJar {
 
     /// Takes a `Set-Cookie` header of a response.
     fn update(&self, py: Python<'_>, host: &str, path: &str, header: &str) {
-        self.take(py, host, path, header, SystemTime::now());
+        let mut jar = self.0.borrow_mut(py);
+        jar.update(host, path, header, SystemTime::now());
     }
 
     /// The `Cookie` header for a request, or `None`.

@@ -195,6 +195,11 @@ fn build(
             details.set_item("message", message)?;
             "payload"
         }
+        Error::OddAddress { host } => {
+            details.set_item("url", host)?;
+            details.set_item("message", "is not a canonical IPv4 address")?;
+            "odd_address"
+        }
         Error::InvalidUrl(_) => "invalid_url",
         Error::InvalidHeader(message) => {
             return Ok(pyo3::exceptions::PyValueError::new_err(message));

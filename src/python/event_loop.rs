@@ -324,6 +324,15 @@ impl Engine {
         }
     }
 
+    /// Counts the time in which the body of a response came, when that was later than its head.
+    pub(crate) fn record_transfer(&self, py: Python<'_>, time: Duration) {
+        if let Some(run) = self.run.borrow(py).as_ref() {
+            let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+            let total = &run.state.slot().transfer_micros;
+            total.fetch_add(micros, Ordering::Relaxed);
+        }
+    }
+
     /// Counts a request that got no response.
     pub(crate) fn record_failure(
         &self,

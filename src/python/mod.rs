@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `event_loop`, `bridge` | tokio inside asyncio's `select()`, or beside a foreign loop |
 //! | `plan`, `worker` | which scenario runs next, and stepping its coroutine |
+//! | `schedule`, `pacer` | when it runs, where a rate is set |
 //! | `session`, `arguments`, `request`, `reservation`, `urls` | a request, from the call to its bytes |
 //! | `connector`, `pool`, `opening` | how connections are made, kept, limited and shared |
 //! | `connection`, `stream`, `carrier` | the exchange on a kept connection, or on a part of one |
@@ -22,6 +23,7 @@ mod body;
 mod bridge;
 mod carrier;
 mod cold;
+pub mod comparison;
 mod connection;
 mod connector;
 mod context;
@@ -33,6 +35,7 @@ mod json;
 pub mod metrics;
 pub mod monitor;
 mod opening;
+mod pacer;
 mod plan;
 mod pool;
 mod receiving;
@@ -40,6 +43,7 @@ mod request;
 mod reservation;
 mod response;
 pub mod results;
+mod schedule;
 mod session;
 pub mod sizing;
 pub mod state;
@@ -56,6 +60,8 @@ mod core {
     use super::awaitable::Awaitable;
     #[pymodule_export]
     use super::bridge::Bridge;
+    #[pymodule_export]
+    use super::comparison::Comparison;
     #[pymodule_export]
     use super::connector::Connector;
     #[pymodule_export]
@@ -74,6 +80,8 @@ mod core {
     use super::response::Response;
     #[pymodule_export]
     use super::results::Results;
+    #[pymodule_export]
+    use super::schedule::Schedule;
     #[pymodule_export]
     use super::session::Session;
     #[pymodule_export]

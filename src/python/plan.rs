@@ -5,6 +5,8 @@
 use super::event_loop::{Engine, RunHooks, engine_of};
 use super::ffi::GilCell;
 use super::metrics::Recorder;
+use super::pacer::Pacer;
+use super::schedule::Schedule;
 use super::state::RunState;
 use super::worker::Worker;
 use crate::engine::shared::RunState as SharedState;
@@ -26,6 +28,8 @@ pub(crate) struct Scenario {
     pub(crate) delay: f64,
     pub(crate) kind: String,
     pub(crate) id: Id,
+    /// Where its response times go; only with a rate.
+    pub(crate) response: Option<Id>,
     weight: f64,
 }
 
@@ -49,7 +53,8 @@ pub(crate) struct Callbacks {
 /// The plan of one process. Every argument after `scenarios` is by keyword.
 ///
 /// `duration` and `delay` are in seconds. `max_runs` counts per worker: none or 0 is unlimited, a
-/// negative number runs nothing (Molotov's rules).
+/// negative number runs nothing (Molotov's rules). With a `schedule`, `duration` is not looked at; `on_grow` is called with
+/// how many of at most `workers` more are needed, `on_close` once nothing will start any more.
 #[pyclass(frozen, module = "molotov._core")]
 pub(crate) struct Plan {
     pub(crate) engine: Arc<Engine>,
@@ -57,6 +62,8 @@ pub(crate) struct Plan {
     pub(crate) scenarios: Vec<Scenario>,
     pub(crate) callbacks: Callbacks,
     pub(crate) delay: f64,
+    /// What starts runs, where a rate is set.
+    pub(crate) pacer: Option<Pacer>,
     max_runs: Option<i64>,
     duration: Duration,
     picker: Option<Py<PyAny>>,
@@ -83,16 +90,24 @@ impl Plan {
         if self.is_over(elapsed) {
             return Ok(Next::Finish);
         }
-        let step = i64::try_from(started).unwrap_or(i64::MAX).saturating_add(1);
-        if self
-            .max_runs
-            .is_some_and(|limit| limit != 0 && step > limit)
-        {
+        if self.is_used_up(started) {
             return Ok(Next::Finish);
         }
         if !self.may_run(worker_id) {
             return Ok(Next::Park);
         }
+        self.choose(py, worker_id, started)
+    }
+
+    /// Whether a worker that has started so many runs has done its share.
+    pub(crate) fn is_used_up(&self, started: u64) -> bool {
+        let started = i64::try_from(started).unwrap_or(i64::MAX);
+        self.max_runs
+            .is_some_and(|limit| limit != 0 && started >= limit)
+    }
+
+    /// What a worker runs that may.
+    pub(crate) fn choose(&self, py: Python<'_>, worker_id: i64, started: u64) -> PyResult<Next> {
         if let Some(single) = self.single {
             return Ok(Next::Run(single));
         }
@@ -104,6 +119,7 @@ impl Plan {
                 Next::Finish
             });
         }
+        let step = i64::try_from(started).unwrap_or(i64::MAX).saturating_add(1);
         self.pick(py, worker_id, step).map(Next::Run)
     }
 
@@ -159,6 +175,11 @@ impl Plan {
         }
     }
 
+    /// Whether no worker of this process is left.
+    pub(crate) fn is_deserted(&self, py: Python<'_>) -> bool {
+        self.workers.borrow(py).is_empty()
+    }
+
     pub(crate) fn forget(&self, worker: &Bound<'_, Worker>) {
         self.workers
             .borrow_mut(worker.py())
@@ -166,7 +187,11 @@ impl Plan {
     }
 }
 
-fn read_scenario(item: &Bound<'_, PyDict>, recorder: &Recorder) -> PyResult<Scenario> {
+fn read_scenario(
+    item: &Bound<'_, PyDict>,
+    recorder: &Recorder,
+    is_paced: bool,
+) -> PyResult<Scenario> {
     let get = |key: &str| item.get_item(key);
     let required = |key: &str| {
         get(key)?.ok_or_else(|| PyValueError::new_err(format!("a scenario has no {key:?}")))
@@ -179,6 +204,7 @@ fn read_scenario(item: &Bound<'_, PyDict>, recorder: &Recorder) -> PyResult<Scen
     let arguments = get("args")?.map(Bound::cast_into::<PyTuple>).transpose()?;
     let keywords = get("kw")?.map(Bound::cast_into::<PyDict>).transpose()?;
     let id = recorder.shared().scenario_id(&name);
+    let response = is_paced.then(|| recorder.shared().lock().response_id(&name));
     Ok(Scenario {
         function: required("func")?.unbind(),
         arguments: arguments
@@ -194,13 +220,14 @@ fn read_scenario(item: &Bound<'_, PyDict>, recorder: &Recorder) -> PyResult<Scen
         item: item.clone().unbind(),
         name,
         id,
+        response,
     })
 }
 
 #[pymethods]
 impl Plan {
     #[new]
-    #[pyo3(signature = (state, recorder, scenarios, *, r#loop, max_runs=None, duration=86400.0, delay=0.0, picker=None, single=None, single_run=false, open_session, wrap=None, on_failure, on_progress=None))]
+    #[pyo3(signature = (state, recorder, scenarios, *, r#loop, max_runs=None, duration=86400.0, delay=0.0, picker=None, single=None, single_run=false, open_session, wrap=None, on_failure, on_progress=None, schedule=None, workers=1, on_grow=None, on_close=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
     fn new(
         state: &Bound<'_, RunState>,
@@ -217,6 +244,10 @@ impl Plan {
         wrap: Option<Py<PyAny>>,
         on_failure: Py<PyAny>,
         on_progress: Option<Py<PyAny>>,
+        schedule: Option<&Bound<'_, Schedule>>,
+        workers: u64,
+        on_grow: Option<Py<PyAny>>,
+        on_close: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let py = state.py();
         let engine = engine_of(r#loop)?;
@@ -227,7 +258,7 @@ impl Plan {
         *engine.run.borrow_mut(py) = Some(Arc::clone(&run));
         let scenarios = scenarios
             .iter()
-            .map(|item| read_scenario(item, recorder.get()))
+            .map(|item| read_scenario(item, recorder.get(), schedule.is_some()))
             .collect::<PyResult<Vec<_>>>()?;
         if scenarios.is_empty() {
             return Err(PyValueError::new_err("a plan needs at least one scenario"));
@@ -242,6 +273,21 @@ impl Plan {
                     })
             })
             .transpose()?;
+        let pacer = match (schedule, on_grow, on_close) {
+            (Some(schedule), Some(on_grow), Some(on_close)) => Some(Pacer::new(
+                schedule.get(),
+                &run.state,
+                workers,
+                on_grow,
+                on_close,
+            )),
+            (None, _, _) => None,
+            _ => {
+                return Err(PyValueError::new_err(
+                    "a schedule needs on_grow and on_close",
+                ));
+            }
+        };
         Ok(Self {
             total_weight: scenarios.iter().map(|scenario| scenario.weight).sum(),
             duration: Duration::try_from_secs_f64(duration.max(0.0)).unwrap_or(Duration::MAX),
@@ -257,6 +303,7 @@ impl Plan {
             run,
             scenarios,
             delay,
+            pacer,
             max_runs,
             picker,
             single,
@@ -281,21 +328,49 @@ impl Plan {
     }
 
     /// Stops every process: steps in flight go on, sleeps end, no new run starts.
-    fn stop(&self, py: Python<'_>) {
-        self.state().stop();
-        self.each_worker(py, Worker::end_delay);
+    fn stop(slf: &Bound<'_, Self>) {
+        slf.get().state().stop();
+        Self::close(slf);
+        slf.get().each_worker(slf.py(), Worker::end_delay);
     }
 
     /// Resumes the pausing workers of this process that may run again, or are over. To be called every now and then.
-    fn wake(&self, py: Python<'_>) {
-        if self.state().slot().parked.load(Ordering::Relaxed) > 0 {
-            self.each_worker(py, Worker::wake);
+    fn wake(slf: &Bound<'_, Self>) {
+        let this = slf.get();
+        if let Some(pacer) = &this.pacer {
+            pacer.dispatch(slf);
+        } else if this.state().slot().parked.load(Ordering::Relaxed) > 0 {
+            this.each_worker(slf.py(), Worker::wake);
+        }
+    }
+
+    /// Begins the schedule. Does nothing without one; `OSError` when there is no timer to be had.
+    fn begin(slf: &Bound<'_, Self>) -> PyResult<()> {
+        match &slf.get().pacer {
+            Some(pacer) => pacer.begin(slf),
+            None => Ok(()),
+        }
+    }
+
+    /// Starts what is due, as timers of a foreign loop ask for.
+    #[pyo3(signature = (_argument=None))]
+    fn pace(slf: &Bound<'_, Self>, _argument: Option<&Bound<'_, PyAny>>) {
+        if let Some(pacer) = &slf.get().pacer {
+            pacer.dispatch(slf);
+        }
+    }
+
+    /// Starts nothing more; starts that still wait for a worker count as not started. May be called again.
+    fn close(slf: &Bound<'_, Self>) {
+        if let Some(pacer) = &slf.get().pacer {
+            pacer.close(slf, true);
         }
     }
 
     /// Cancels the run that each worker of this process has in flight.
-    fn cancel(&self, py: Python<'_>) {
-        self.state().stop();
-        self.each_worker(py, Worker::interrupt);
+    fn cancel(slf: &Bound<'_, Self>) {
+        slf.get().state().stop();
+        Self::close(slf);
+        slf.get().each_worker(slf.py(), Worker::interrupt);
     }
 }

@@ -5,18 +5,23 @@
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 
 use super::metrics::Recorder;
 use super::monitor::Monitor;
+use super::schedule::Schedule;
 use super::state::RunState;
 use crate::engine::shared::STATUS_CLASSES;
 use crate::metrics::DEFAULT_WIDTH;
+use crate::monitor::{self, glances_history};
+use crate::report;
+use crate::report::picture::{self, PictureError};
 use crate::results::{
     self, Collector, Counts, ErrorGroup, FormatError, Journal, Meta, Output, ReadError, Sizing,
-    Threshold, Totals,
+    Starts, Threshold, Totals,
 };
 
 /// The results of a run, as they are collected or as they were read from a file.
@@ -33,6 +38,8 @@ struct State {
     journal: Option<Journal>,
     /// Where the document goes when it is no plain file, and has no journal.
     written_at_end: Option<PathBuf>,
+    /// Where a rate is set: when runs start, and how many workers there may be.
+    schedule: Option<(Py<Schedule>, u64)>,
 }
 
 impl Results {
@@ -47,6 +54,12 @@ impl From<FormatError> for PyErr {
     }
 }
 
+impl From<PictureError> for PyErr {
+    fn from(error: PictureError) -> Self {
+        PyValueError::new_err(error.to_string())
+    }
+}
+
 impl From<ReadError> for PyErr {
     fn from(error: ReadError) -> Self {
         match error {
@@ -56,11 +69,45 @@ impl From<ReadError> for PyErr {
     }
 }
 
+/// The same errors as `--monitor` has, in the words of a command that reads a file.
+fn recording_error(error: monitor::Error) -> PyErr {
+    match error {
+        monitor::Error::Read { path, source } => {
+            PyOSError::new_err(format!("can't read {}: {source}", path.display()))
+        }
+        monitor::Error::NoGlancesColumns { path } => PyValueError::new_err(format!(
+            "{}: it is no CSV file of Glances: no column is known",
+            path.display()
+        )),
+        monitor::Error::GlancesContainer {
+            path,
+            problem,
+            names,
+        } => PyValueError::new_err(format!(
+            "{}: {problem}; --container takes one of {}",
+            path.display(),
+            if names.is_empty() {
+                "host".to_owned()
+            } else {
+                format!("{names}, host")
+            }
+        )),
+        other => PyValueError::new_err(other.to_string()),
+    }
+}
+
 fn read_json<'de, T: serde::Deserialize<'de>>(text: &'de str) -> PyResult<T> {
     serde_json::from_str(text).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
-fn totals(state: &Bound<'_, RunState>) -> Totals {
+fn totals(state: &Bound<'_, RunState>, schedule: Option<&(Py<Schedule>, u64)>) -> Totals {
+    let starts = schedule.map(|(schedule, most_workers)| {
+        let schedule = schedule.bind(state.py()).get();
+        (
+            schedule.asked(state),
+            starts(state, schedule, *most_workers),
+        )
+    });
     let state = state.get().shared();
     let sum = |name: &str| state.sum(name).unwrap_or_default();
     let mut counts = Counts {
@@ -82,7 +129,33 @@ fn totals(state: &Bound<'_, RunState>) -> Totals {
     counts.started = sum("started");
     Totals {
         workers: state.workers() - state.parked(),
+        transfer_micros: sum("transfer_micros"),
         counts,
+        starts,
+    }
+}
+
+fn starts(state: &Bound<'_, RunState>, schedule: &Schedule, most_workers: u64) -> Starts {
+    let state = state.get().shared();
+    let sum = |name: &str| state.sum(name).unwrap_or_default();
+    let (shape, seed) = schedule.described();
+    let (started, not_started) = (sum("started"), sum("not_started"));
+    let (late, starved) = (sum("late"), sum("starved"));
+    let seconds = |nanoseconds: u64| Duration::from_nanos(nanoseconds).as_secs_f64();
+    // Read last: what is started or given up meanwhile was intended before it.
+    let intended = sum("intended");
+    Starts {
+        shape: shape.to_owned(),
+        seed,
+        most_workers,
+        intended,
+        started,
+        not_started,
+        waiting: intended.saturating_sub(started + not_started),
+        late,
+        late_without_worker: starved.min(late),
+        late_mean_seconds: sum("late_nanoseconds").checked_div(late).map(seconds),
+        late_max_seconds: (late > 0).then(|| seconds(state.latest_nanoseconds())),
     }
 }
 
@@ -107,6 +180,7 @@ impl Results {
                 collector: Collector::new(meta, thresholds),
                 journal: None,
                 written_at_end: None,
+                schedule: None,
             }),
         })
     }
@@ -121,6 +195,7 @@ impl Results {
                 collector: Collector::of(results::read(&path)?),
                 journal: None,
                 written_at_end: None,
+                schedule: None,
             }),
         })
     }
@@ -134,6 +209,11 @@ impl Results {
         }
         state.journal = journal;
         Ok(())
+    }
+
+    /// Say when runs start, with at most so many workers over all processes. Before the first look.
+    fn set_schedule(&self, schedule: Py<Schedule>, most_workers: u64) {
+        self.lock().schedule = Some((schedule, most_workers));
     }
 
     /// Take a look, about once a second; `now` is in seconds since the start of the run, `lag` how late the event loop
@@ -152,9 +232,8 @@ impl Results {
         let mut this = self.lock();
         let this = &mut *this;
         let shared = recorder.get().shared();
-        let point = this
-            .collector
-            .second(now, totals(state), &shared.lock(), lag);
+        let totals = totals(state, this.schedule.as_ref());
+        let point = this.collector.second(now, totals, &shared.lock(), lag);
         let taken = monitor.map(|monitor| monitor.get().take());
         let Some(journal) = &mut this.journal else {
             return Ok(false);
@@ -200,11 +279,11 @@ impl Results {
         let errors: Vec<ErrorGroup> = read_json(errors)?;
         let sizing: Option<Sizing> = sizing.map(read_json).transpose()?;
         let series = monitor.map_or_else(Vec::new, |monitor| monitor.get().series());
-        let mut totals = totals(state);
+        let mut this = self.lock();
+        let mut totals = totals(state, this.schedule.as_ref());
         totals.counts.lost_processes = lost;
         let shared = recorder.get().shared();
-        self.lock()
-            .collector
+        this.collector
             .finish(now, totals, &shared.lock(), sizing, series, errors);
         Ok(())
     }
@@ -238,12 +317,50 @@ impl Results {
         if let Some(journal) = journal {
             journal.finish(results)?;
         } else if let Some(path) = path {
-            results::write(&path, &results.to_json()?)?;
+            results::write(&path, results.to_json()?)?;
         }
         Ok(())
     }
 
-    /// The results as `json`, `csv`, `junit`, `markdown` or `summary`; `width` is that of a summary.
+    /// What Glances exported, as results of no run: resources and, as far as they tell, a verdict.
+    ///
+    /// `container` is one of those in the file, or `host`; without it the only container is taken, else the host.
+    /// `command` is what stands in the document as the command line. `OSError` when the file cannot be read,
+    /// `ValueError` when it holds something else or not that container.
+    #[staticmethod]
+    #[pyo3(signature = (path, container = None, command = Vec::new()))]
+    fn glances(path: PathBuf, container: Option<&str>, command: Vec<String>) -> PyResult<Self> {
+        let history = glances_history(&path, container).map_err(recording_error)?;
+        if history.series.is_empty() {
+            return Err(PyValueError::new_err(format!(
+                "{}: it has no rows with a time",
+                path.display()
+            )));
+        }
+        let mut meta = Meta {
+            command,
+            started_at: history.began,
+            molotov: env!("CARGO_PKG_VERSION").to_owned(),
+            ..Meta::default()
+        };
+        meta.complete();
+        let results = results::Results::of_recording(history.series, meta);
+        Ok(Self {
+            state: Mutex::new(State {
+                collector: Collector::of(results),
+                journal: None,
+                written_at_end: None,
+            }),
+        })
+    }
+
+    /// One picture of the results as a PNG file. `ValueError` when it cannot be drawn.
+    fn picture(&self) -> PyResult<Vec<u8>> {
+        let this = self.lock();
+        Ok(picture::png(this.collector.results())?)
+    }
+
+    /// The results as `json`, `csv`, `html`, `junit`, `markdown`, `svg` or `summary`; `width` is that of a summary.
     ///
     /// `ValueError` for another format.
     #[pyo3(signature = (format, width = None))]
@@ -255,6 +372,8 @@ impl Results {
             "csv" => results.to_csv(),
             "junit" => results.to_junit(),
             "markdown" => results.to_markdown(),
+            "html" => report::html::page(results),
+            "svg" => picture::svg(results)?,
             "summary" => results.to_summary(width.unwrap_or(DEFAULT_WIDTH))?,
             _ => {
                 return Err(PyValueError::new_err(format!(
@@ -264,9 +383,13 @@ impl Results {
         })
     }
 
-    /// Write them to a file, whole or not at all. `ValueError` for another format, `OSError` when it cannot be written.
+    /// Write them to a file, whole or not at all, as one of those or as `png`. `ValueError` for another format,
+    /// `OSError` when it cannot be written.
     fn write(&self, format: &str, path: PathBuf) -> PyResult<()> {
-        Ok(results::write(&path, &self.render(format, None)?)?)
+        if format == "png" {
+            return Ok(results::write(&path, self.picture()?)?);
+        }
+        Ok(results::write(&path, self.render(format, None)?)?)
     }
 
     /// What was found, one sentence each: what limits the service, and whether its memory grows.
@@ -284,6 +407,11 @@ impl Results {
             .ok()?
             .as_str()
             .map(str::to_owned)
+    }
+
+    /// A table of what the generator and the targets used, a line each; empty when nothing was sampled.
+    fn resource_lines(&self) -> Vec<String> {
+        self.lock().collector.results().resource_lines()
     }
 
     /// One line for each threshold, with a tick or a cross.

@@ -27,7 +27,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use std::cell::Ref;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// What every request carries, rendered once.
 #[derive(Default)]
@@ -153,16 +153,10 @@ impl Session {
             .is_some_and(|jar| !jar.get().is_empty(py))
     }
 
-    pub(crate) fn take_cookie(
-        &self,
-        py: Python<'_>,
-        target: &Target,
-        header: &str,
-        now: SystemTime,
-    ) {
+    pub(crate) fn take_cookies(&self, py: Python<'_>, target: &Target, head: &[u8]) {
         if let Some(jar) = self.setup.get().and_then(|setup| setup.jar.as_ref()) {
             let path = target.path_and_query.split('?').next().unwrap_or("/");
-            jar.get().take(py, &target.host, path, header, now);
+            jar.get().take(py, &target.host, path, head);
         }
     }
 

@@ -13,7 +13,7 @@ use pyo3::types::PyDict;
 
 use super::metrics::Recorder;
 use super::state::RunState;
-use crate::sizing::search::{Observation, Ramp, Search, Settings as SearchSettings};
+use crate::sizing::search::{Observation, Ramp, Search, Settings as SearchSettings, Unit};
 use crate::sizing::{Controller, LatencyRule, RuleError, Settings, Totals, Verdict};
 
 /// Decides when an autosizing run ends. It has no clock: `now` comes in, in seconds of any monotonic clock.
@@ -137,7 +137,8 @@ impl SizingController {
 
 /// Leads a run to how much the service takes: ramp, search, an independent trial to confirm. It has no clock.
 ///
-/// `workers` is the most there can be, over all processes; `tolerance` the percentage of failed runs that is still fine;
+/// `workers` is the most there can be, over all processes. With `rate`, the highest one in runs started per second, it
+/// searches for that instead; `tolerance` the percentage of failed runs that is still fine;
 /// `latency_rule` optional, such as "p95<500ms"; `ramp_up` the length of an even ramp in seconds, `None` for one that
 /// doubles; `budget` the seconds for search and confirmation after the ramp. `ValueError` for a tolerance outside 0 to
 /// 100, negative seconds, and a rule that cannot be read.
@@ -145,6 +146,13 @@ impl SizingController {
 #[derive(Debug)]
 pub struct SizingSearch {
     state: Mutex<Searching>,
+}
+
+/// What a search asks for.
+#[derive(IntoPyObject)]
+enum Target {
+    Workers(u64),
+    Rate(f64),
 }
 
 #[derive(Debug)]
@@ -163,13 +171,14 @@ impl SizingSearch {
 #[pymethods]
 impl SizingSearch {
     #[new]
-    #[pyo3(signature = (workers = 500, tolerance = 5.0, latency_rule = None, ramp_up = None, budget = 300.0))]
+    #[pyo3(signature = (workers = 500, tolerance = 5.0, latency_rule = None, ramp_up = None, budget = 300.0, rate = None))]
     fn new(
         workers: u32,
         tolerance: f64,
         latency_rule: Option<&str>,
         ramp_up: Option<f64>,
         budget: f64,
+        rate: Option<f64>,
     ) -> PyResult<Self> {
         if !(0.0..=100.0).contains(&tolerance) {
             return Err(PyValueError::new_err(format!(
@@ -185,8 +194,12 @@ impl SizingSearch {
             return Err(PyValueError::new_err(format!("{seconds} seconds")));
         }
         let latency = latency_rule.map(str::parse::<LatencyRule>).transpose()?;
+        if let Some(rate) = rate.filter(|rate| !(rate.is_finite() && *rate > 0.0)) {
+            return Err(PyValueError::new_err(format!("{rate} is no rate")));
+        }
         let search = Search::new(SearchSettings {
-            highest_level: f64::from(workers.max(1)),
+            unit: rate.map_or(Unit::Workers, |_| Unit::RunsPerSecond),
+            highest_level: rate.unwrap_or(f64::from(workers.max(1))),
             ramp: ramp_up.map_or(Ramp::Adaptive, |seconds| Ramp::Even { seconds }),
             tolerance_ratio: tolerance / 100.0,
             latency,
@@ -201,20 +214,27 @@ impl SizingSearch {
         })
     }
 
-    /// Take the totals of all processes at the time `now` and say how many workers are to run from now on.
+    /// Take the totals of all processes at the time `now` and say how many workers are to run from now on, or at what rate
+    /// runs are to start.
     ///
-    /// To be called some five times a second. Returns the workers for `RunState.allowed_workers`, the phase (`ramp`,
+    /// To be called some five times a second. Returns that for `RunState.allowed_workers` or `RunState.rate`, the phase (`ramp`,
     /// `search`, `confirm`, `done`), and whether the search is over.
     fn step(
         &self,
         now: f64,
         state: &Bound<'_, RunState>,
         recorder: &Bound<'_, Recorder>,
-    ) -> (u64, &'static str, bool) {
+    ) -> (Target, &'static str, bool) {
         let counts = state.get().shared();
         let sum = |name: &str| counts.sum(name).unwrap_or_default();
-        let all = recorder.get().shared().lock().service_times();
         let mut this = self.lock();
+        let is_rate = this.search.settings().unit == Unit::RunsPerSecond;
+        let recorder = recorder.get().shared();
+        let all = if is_rate {
+            recorder.lock().response_times()
+        } else {
+            recorder.lock().service_times()
+        };
         let mut fresh = all.clone();
         // It refuses when requests came after runs: those are other times, and nothing is known of the last look.
         let known = match &this.times {
@@ -229,15 +249,20 @@ impl SizingSearch {
             failed: sum("failed"),
             responses: sum("requests"),
             active: (counts.workers() - counts.parked()).max(0) as f64,
+            starved: sum("starved"),
             service_times: known.then_some(&fresh),
         });
+        let (phase, done) = (decision.phase.as_str(), decision.done);
+        if is_rate {
+            return (Target::Rate(decision.target), phase, done);
+        }
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "a whole number of workers"
         )]
         let workers = decision.target.max(0.0) as u64;
-        (workers, decision.phase.as_str(), decision.done)
+        (Target::Workers(workers), phase, done)
     }
 
     /// What has been found by now, as JSON; whole once the search is over.

@@ -192,6 +192,41 @@ impl RunState {
         self.sum("session_setup_failed")
     }
 
+    /// Starts that a schedule had by now, over all processes: started, not started, or waiting for a worker.
+    #[getter]
+    fn intended(&self) -> u64 {
+        self.sum("intended")
+    }
+
+    /// Those of them that were given up.
+    #[getter]
+    fn not_started(&self) -> u64 {
+        self.sum("not_started")
+    }
+
+    /// Runs that started more than 10 ms late.
+    #[getter]
+    fn late(&self) -> u64 {
+        self.sum("late")
+    }
+
+    /// Those of them that had to wait for a worker, because all were busy.
+    #[getter]
+    fn starved(&self) -> u64 {
+        self.sum("starved")
+    }
+
+    /// The runs that all processes together are to start per second, where a `Schedule` leaves that open.
+    #[getter]
+    fn rate(&self) -> f64 {
+        self.shared.rate()
+    }
+
+    #[setter]
+    fn set_rate(&self, runs_per_second: f64) {
+        self.shared.set_rate(runs_per_second);
+    }
+
     /// Whether all processes are to stop.
     #[getter]
     fn stopped(&self) -> bool {

@@ -9,6 +9,7 @@
 
 use super::awaitable::{Awaitable, Subscription, cancelled_error};
 use super::ffi::{self, GilCell, Sent};
+use super::pacer::{Answer, Start};
 use super::plan::{Next, Plan};
 use pyo3::exceptions::asyncio::CancelledError;
 use pyo3::exceptions::{PyException, PyRuntimeError, PyStopIteration, PyTypeError};
@@ -34,9 +35,30 @@ enum Activity {
     Running(usize),
     /// Asleep after a run.
     Delayed,
-    /// Pausing between two runs, because fewer workers are to run.
+    /// Pausing between two runs, because fewer workers are to run, or nothing is due.
     Parked,
     Finished,
+}
+
+/// With a rate: what the pacer expects of a worker.
+#[derive(Default)]
+enum Appointment {
+    #[default]
+    None,
+    /// To ask for a start.
+    Ask,
+    /// To run this, or it runs it.
+    Run(Start),
+}
+
+impl Appointment {
+    /// The start that was to be made, after which there is none.
+    fn take_start(&mut self) -> Option<Start> {
+        match std::mem::take(self) {
+            Self::Run(start) => Some(start),
+            Self::None | Self::Ask => None,
+        }
+    }
 }
 
 struct State {
@@ -51,6 +73,7 @@ struct State {
     /// The run is being cut by the engine, not by the script.
     interrupting: bool,
     started_runs: u64,
+    appointment: Appointment,
     began: Option<Instant>,
     run_began: Option<Instant>,
     reported: Option<Instant>,
@@ -96,6 +119,10 @@ impl Worker {
                 cancel_message: None,
                 interrupting: false,
                 started_runs: 0,
+                appointment: match plan.get().pacer {
+                    Some(_) => Appointment::Ask,
+                    None => Appointment::None,
+                },
                 began: None,
                 run_began: None,
                 reported: None,
@@ -193,6 +220,7 @@ impl Worker {
         };
         let next = match opening_done {
             Some(index) => Ok(Next::Run(index)),
+            None if plan.pacer.is_some() => self.next_start(py, plan, started, now),
             None => plan.next(py, self.number, started, elapsed),
         };
         let index = match next {
@@ -203,6 +231,9 @@ impl Worker {
             Ok(Next::Park) => {
                 plan.state().slot().parked.fetch_add(1, Ordering::Relaxed);
                 self.state.borrow_mut(py).activity = Activity::Parked;
+                if let Some(pacer) = &plan.pacer {
+                    pacer.rest(slf);
+                }
                 return false;
             }
             Ok(Next::Run(index)) => index,
@@ -268,6 +299,33 @@ impl Worker {
         }
     }
 
+    /// The same where a rate is set: runs start when they are due.
+    fn next_start(
+        &self,
+        py: Python<'_>,
+        plan: &Plan,
+        started: u64,
+        now: Instant,
+    ) -> PyResult<Next> {
+        let Some(pacer) = &plan.pacer else {
+            return Ok(Next::Finish);
+        };
+        let state = plan.state();
+        if state.stopped() || state.reached() || plan.is_used_up(started) {
+            return Ok(Next::Finish);
+        }
+        let appointment = std::mem::take(&mut self.state.borrow_mut(py).appointment);
+        let coming = matches!(appointment, Appointment::Ask);
+        match pacer.answer(py, state.slot(), coming, now) {
+            Answer::Wait => Ok(Next::Park),
+            Answer::Over => Ok(Next::Finish),
+            Answer::Run(start) => {
+                self.state.borrow_mut(py).appointment = Appointment::Run(start);
+                plan.choose(py, self.number, started)
+            }
+        }
+    }
+
     /// Molotov reports every tenth run; at this engine's speed that would be most of its work.
     fn progress_is_due(&self, py: Python<'_>, now: Instant) -> bool {
         let mut state = self.state.borrow_mut(py);
@@ -290,10 +348,14 @@ impl Worker {
     }
 
     fn count_start(&self, py: Python<'_>, plan: &Plan, now: Instant) -> u64 {
-        plan.state().slot().started.fetch_add(1, Ordering::Relaxed);
+        let slot = plan.state().slot();
+        slot.started.fetch_add(1, Ordering::Relaxed);
         let mut state = self.state.borrow_mut(py);
         state.started_runs += 1;
         state.run_began = Some(now);
+        if let Appointment::Run(start) = &state.appointment {
+            start.count(slot, now);
+        }
         state.started_runs
     }
 
@@ -437,7 +499,7 @@ impl Worker {
     ) -> bool {
         let py = slf.py();
         let now = Instant::now();
-        let (elapsed, interrupting) = {
+        let (elapsed, interrupting, start) = {
             let mut state = self.state.borrow_mut(py);
             state.activity = Activity::Idle;
             // A cancellation that the run swallowed or died of must not hit the next one.
@@ -449,15 +511,24 @@ impl Worker {
                     .take()
                     .map_or(Duration::ZERO, |began| now.saturating_duration_since(began)),
                 state.interrupting,
+                state.appointment.take_start(),
             )
         };
         let scenario = index.and_then(|index| plan.scenarios.get(index));
+        let respond = |ok: bool| {
+            let id = scenario.and_then(|scenario| scenario.response);
+            if let (Some(id), Some(start)) = (id, start) {
+                let elapsed = now.saturating_duration_since(start.due);
+                plan.run.recorder.record(id, elapsed, ok, 0);
+            }
+        };
         let slot = plan.state().slot();
         let mut delay = plan.delay;
         match result {
             Ok(()) => {
                 *clock = Some(now);
                 slot.succeeded.fetch_add(1, Ordering::Relaxed);
+                respond(true);
                 if let Some(scenario) = scenario {
                     plan.run.recorder.record(scenario.id, elapsed, true, 0);
                     delay += scenario.delay;
@@ -468,6 +539,7 @@ impl Worker {
             }
             Err(error) => {
                 slot.failed.fetch_add(1, Ordering::Relaxed);
+                respond(false);
                 if let Some(scenario) = scenario {
                     plan.run.recorder.record(scenario.id, elapsed, false, 0);
                 }
@@ -501,9 +573,17 @@ impl Worker {
             let mut state = self.state.borrow_mut(py);
             state.activity = Activity::Finished;
             state.coroutine = None;
+            if state.appointment.take_start().is_some() {
+                // Its run never began.
+                let slot = plan.state().slot();
+                slot.not_started.fetch_add(1, Ordering::Relaxed);
+            }
             (state.finished.take(), std::mem::take(&mut state.callbacks))
         };
         plan.forget(slf);
+        if let Some(pacer) = &plan.pacer {
+            pacer.left(self.plan.bind(py));
+        }
         let told: PyResult<()> = finished.map_or(Ok(()), |future| {
             let future = future.bind(py);
             if future.call_method0("done")?.is_truthy()? {
@@ -524,6 +604,28 @@ impl Worker {
                 error.write_unraisable(py, Some(slf.as_any()));
             }
         }
+    }
+
+    /// Resumes an idle worker for a run that is due. False when it is not idle.
+    pub(crate) fn rouse(slf: &Bound<'_, Self>) -> bool {
+        let py = slf.py();
+        let this = slf.get();
+        let plan = this.plan.bind(py).get();
+        {
+            let mut state = this.state.borrow_mut(py);
+            if state.activity != Activity::Parked {
+                return false;
+            }
+            state.activity = Activity::Idle;
+            state.appointment = Appointment::Ask;
+        }
+        plan.state().slot().parked.fetch_sub(1, Ordering::Relaxed);
+        if plan.engine.may_step(py) {
+            Self::step(slf, None);
+        } else {
+            this.resume_soon(slf);
+        }
+        true
     }
 
     /// Resumes a pausing worker if it may run again or is over.

@@ -7,6 +7,7 @@
 use super::document::{Counts, ErrorGroup, Exit, Meta, Results, ServiceTime, Sizing};
 use super::levels;
 use super::series::Point;
+use super::starts::Starts;
 use super::threshold::Threshold;
 use crate::metrics::{Distribution, Kind, Recorder};
 use crate::monitor;
@@ -17,8 +18,12 @@ use crate::verdict::{Known, judge};
 pub struct Totals {
     /// Workers running now.
     pub workers: i64,
+    /// Time between head and last byte of all responses.
+    pub transfer_micros: u64,
     /// Counts since the start; `bytes` and `unfinished` are filled in here.
     pub counts: Counts,
+    /// With a rate: what is asked for now, in runs per second, and what became of the starts since the beginning.
+    pub starts: Option<(f64, Starts)>,
 }
 
 /// Collects the results of a run.
@@ -28,7 +33,9 @@ pub struct Collector {
     thresholds: Vec<Threshold>,
     last: Counts,
     seen: Distribution,
+    responses: Distribution,
     bytes: u64,
+    transfer_micros: u64,
 }
 
 impl Collector {
@@ -39,7 +46,9 @@ impl Collector {
             thresholds,
             last: Counts::default(),
             seen: Distribution::default(),
+            responses: Distribution::default(),
             bytes: 0,
+            transfer_micros: 0,
         }
     }
 
@@ -83,22 +92,32 @@ impl Collector {
         let ended = counts.succeeded + counts.failed + counts.interrupted;
         counts.unfinished = counts.started.saturating_sub(ended);
         let last = &self.last;
-        let point = Point {
+        let requests = counts.requests.saturating_sub(last.requests);
+        let transfer = totals.transfer_micros.saturating_sub(self.transfer_micros);
+        let mut point = Point {
             time_seconds: now,
             workers: totals.workers,
             started: counts.started.saturating_sub(last.started),
             succeeded: counts.succeeded.saturating_sub(last.succeeded),
             failed: counts.failed.saturating_sub(last.failed),
             interrupted: counts.interrupted.saturating_sub(last.interrupted),
-            requests: counts.requests.saturating_sub(last.requests),
+            requests,
             bytes: bytes.saturating_sub(self.bytes),
             p50_seconds: quantile(0.5),
             p95_seconds: quantile(0.95),
             p99_seconds: quantile(0.99),
+            transfer_seconds: (requests > 0).then(|| transfer as f64 / 1e6 / requests as f64),
             event_loop_lag_seconds: lag_seconds,
+            ..Point::default()
         };
+        let map = &mut self.results.service_time_map;
+        map.get_or_insert_default().add(now, &fresh);
+        if let Some((target, starts)) = totals.starts {
+            self.note_starts(&mut point, target, starts, recorder);
+        }
         self.seen = all;
         self.bytes = bytes;
+        self.transfer_micros = totals.transfer_micros;
         self.last = counts.clone();
         self.results.counts = counts;
         self.results.meta.elapsed_seconds = now;
@@ -106,9 +125,30 @@ impl Collector {
         point
     }
 
+    fn note_starts(&mut self, point: &mut Point, target: f64, starts: Starts, recorder: &Recorder) {
+        let all = recorder.distribution(Kind::Response, |_| true);
+        let fresh = all.since(&self.responses).unwrap_or_default();
+        let quantile = |quantile| fresh.quantile(quantile).map(|time| time.as_secs_f64());
+        let last = self.results.starts.take().unwrap_or_default();
+        point.target_per_second = Some(target);
+        point.intended = starts.intended.saturating_sub(last.intended);
+        point.not_started = starts.not_started.saturating_sub(last.not_started);
+        point.late = starts.late.saturating_sub(last.late);
+        point.late_without_worker = starts
+            .late_without_worker
+            .saturating_sub(last.late_without_worker);
+        point.response_p50_seconds = quantile(0.5);
+        point.response_p95_seconds = quantile(0.95);
+        point.response_p99_seconds = quantile(0.99);
+        self.responses = all;
+        self.results.starts = Some(starts);
+    }
+
     /// Reads the rows anew, for a document written while the run goes.
     pub fn refresh(&mut self, recorder: &Recorder) {
-        self.results.service_times = ServiceTime::all_of(recorder);
+        let (service_times, response_times) = ServiceTime::all_of(recorder);
+        self.results.service_times = service_times;
+        self.results.response_times = response_times;
     }
 
     /// Takes the last look and everything that is known at the end, judges, and tests the thresholds.
@@ -185,6 +225,7 @@ mod tests {
     fn totals(started: u64, failed: u64, requests: u64) -> Totals {
         Totals {
             workers: 2,
+            transfer_micros: requests * 2_000,
             counts: Counts {
                 started,
                 succeeded: started.saturating_sub(failed + 1),
@@ -192,6 +233,7 @@ mod tests {
                 requests,
                 ..Counts::default()
             },
+            starts: None,
         }
     }
 
@@ -223,7 +265,40 @@ mod tests {
         let p50 = results.series.0[2].p50_seconds.unwrap();
         assert!((p50 - 0.03).abs() < 0.001, "{p50}");
         assert_eq!(results.series.0[5].p50_seconds, None);
+        assert_eq!(results.series.0[2].transfer_seconds, Some(0.002));
+        assert_eq!(results.series.0[5].transfer_seconds, None);
         assert!(results.complete && results.verdict.is_some());
+    }
+
+    #[test]
+    fn starts_of_a_rate_are_noted_by_second() {
+        let mut recorder = Recorder::new();
+        let id = recorder.response_id("a");
+        let mut collector = Collector::new(Meta::default(), Vec::new());
+        for second in 1..=3_u64 {
+            recorder.record(id, Duration::from_millis(100 * second), true, 0);
+            let starts = Starts {
+                intended: 12 * second,
+                started: 10 * second,
+                not_started: 2 * second,
+                ..Starts::default()
+            };
+            let seen = Totals {
+                starts: Some((12.0, starts)),
+                ..totals(second * 10, 0, 0)
+            };
+            let point = collector.second(second as f64, seen, &recorder, None);
+            assert_eq!((point.intended, point.not_started), (12, 2));
+            let p95 = point.response_p95_seconds.unwrap();
+            assert!((p95 - 0.1 * second as f64).abs() < 0.001, "{p95}");
+        }
+        assert_eq!(collector.results().starts.as_ref().unwrap().intended, 36);
+        collector.refresh(&recorder);
+        let results = collector.results();
+        assert!(results.service_times.is_empty());
+        assert_eq!(results.response_times[0].count, 3);
+        let again = results.recorder().unwrap();
+        assert_eq!(again.rows(), recorder.rows());
     }
 
     #[test]

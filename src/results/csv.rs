@@ -12,6 +12,10 @@ use crate::monitor::{Metric, Series};
 const COLUMNS: &str = "time_seconds,workers,started,succeeded,failed,interrupted,requests,bytes,requests_per_second,\
                        p50_ms,p95_ms,p99_ms,event_loop_lag_ms";
 
+/// What follows where a rate was set.
+const PACED: &str =
+    ",target_per_second,intended,not_started,late,response_p50_ms,response_p95_ms,response_p99_ms";
+
 impl Results {
     /// The run second by second. A gap is an empty cell; lines end with CR LF (RFC 4180).
     pub fn to_csv(&self) -> String {
@@ -24,7 +28,11 @@ impl Results {
                 (title, by_second(series, metric))
             })
             .collect();
+        let is_paced = self.series.is_paced();
         let mut out = COLUMNS.to_owned();
+        if is_paced {
+            out.push_str(PACED);
+        }
         for (title, _) in &monitored {
             out.push(',');
             out.push_str(&cell(title));
@@ -48,16 +56,33 @@ impl Results {
                 point.requests,
                 point.bytes,
             );
-            for time in [
-                point.p50_seconds,
-                point.p95_seconds,
-                point.p99_seconds,
-                point.event_loop_lag_seconds,
-            ] {
+            times(
+                &mut out,
+                &[
+                    point.p50_seconds,
+                    point.p95_seconds,
+                    point.p99_seconds,
+                    point.event_loop_lag_seconds,
+                ],
+            );
+            if is_paced {
                 out.push(',');
-                if let Some(seconds) = time {
-                    let _ = write!(out, "{:.3}", seconds * 1000.0);
+                if let Some(target) = point.target_per_second {
+                    let _ = write!(out, "{target}");
                 }
+                let _ = write!(
+                    out,
+                    ",{},{},{}",
+                    point.intended, point.not_started, point.late
+                );
+                times(
+                    &mut out,
+                    &[
+                        point.response_p50_seconds,
+                        point.response_p95_seconds,
+                        point.response_p99_seconds,
+                    ],
+                );
             }
             let second = whole(point.time_seconds);
             for (_, values) in &monitored {
@@ -69,6 +94,15 @@ impl Results {
             out.push_str("\r\n");
         }
         out
+    }
+}
+
+fn times(out: &mut String, times: &[Option<f64>]) {
+    for time in times {
+        out.push(',');
+        if let Some(seconds) = time {
+            let _ = write!(out, "{:.3}", seconds * 1000.0);
+        }
     }
 }
 
@@ -100,6 +134,27 @@ fn cell(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::sample;
+
+    #[test]
+    fn a_rate_has_columns_of_its_own() {
+        let mut results = sample::results();
+        results.series.0[0].target_per_second = Some(12.5);
+        results.series.0[0].intended = 10;
+        results.series.0[0].response_p95_seconds = Some(0.25);
+        let csv = results.to_csv();
+        let lines: Vec<&str> = csv.lines().collect();
+        assert!(lines[0].contains("lag_ms,target_per_second,intended,"));
+        assert!(
+            lines[1].contains(",2.000,12.5,10,0,0,,250.000,,"),
+            "{}",
+            lines[1]
+        );
+        let cells = |line: &str| line.split(',').count();
+        assert!(
+            lines.iter().all(|line| cells(line) == cells(lines[0])),
+            "{csv}"
+        );
+    }
 
     #[test]
     fn one_line_per_second_and_as_many_cells_in_each() {

@@ -18,6 +18,8 @@ use sha2::{Digest, Sha256};
 
 use super::mask::{masked, masked_command, masked_option};
 use super::series::Series;
+use super::service_time_map::ServiceTimeMap;
+use super::starts::Starts;
 use super::threshold::Outcome;
 use crate::metrics::{CorruptSnapshot, Kind, Recorder, Row};
 use crate::monitor;
@@ -63,8 +65,17 @@ pub struct Results {
     pub counts: Counts,
     /// Service times of every scenario and request: from sending to the last byte, or from the start of a run to its end.
     pub service_times: Vec<ServiceTime>,
+    /// Response times of every scenario's runs, from when they were to start; only where a rate was set.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub response_times: Vec<ServiceTime>,
+    /// What became of the starts; only where a rate was set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts: Option<Starts>,
     /// The run second by second.
     pub series: Series,
+    /// How many requests took how long, over the time of the run; runs, when there are no requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_time_map: Option<ServiceTimeMap>,
     /// What autosizing found.
     pub sizing: Option<Sizing>,
     /// What was monitored, the generator first.
@@ -187,10 +198,10 @@ impl Counts {
     }
 }
 
-/// Service times of one scenario or of one kind of request, in seconds.
+/// Service times of one scenario or of one kind of request, in seconds; or response times of a scenario.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServiceTime {
-    /// `scenario` or `request`.
+    /// `scenario`, `request`, or `response` of a scenario.
     pub kind: String,
     /// The scenario's name, or `METHOD host/path` with identifiers as `{id}`.
     pub name: String,
@@ -221,12 +232,12 @@ pub struct ServiceTime {
 }
 
 impl ServiceTime {
-    /// All rows of a recorder, in the order of its table.
-    pub fn all_of(recorder: &Recorder) -> Vec<Self> {
+    /// All rows of a recorder, in the order of its table: service times, and response times.
+    pub fn all_of(recorder: &Recorder) -> (Vec<Self>, Vec<Self>) {
         let rows = recorder.rows_with_snapshots();
         rows.into_iter()
             .map(|(row, blob)| Self::new(row, &blob))
-            .collect()
+            .partition(|row| row.kind != Kind::Response.as_str())
     }
 
     fn new(row: Row, blob: &[u8]) -> Self {
@@ -356,7 +367,7 @@ pub struct Exit {
 /// A file that the run wrote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
-    /// `json`, `csv`, `junit` or `markdown`.
+    /// `json`, `csv`, `html`, `junit`, `markdown`, `png` or `svg`.
     pub kind: String,
     /// The file; `-` is stdout.
     pub path: String,
@@ -372,7 +383,10 @@ impl Results {
             meta,
             counts: Counts::default(),
             service_times: Vec::new(),
+            response_times: Vec::new(),
+            starts: None,
             series: Series::default(),
+            service_time_map: None,
             sizing: None,
             monitor: Vec::new(),
             verdict: None,
@@ -405,7 +419,7 @@ impl Results {
     /// The rows as a recorder, from which any percentile and the table can be had.
     pub fn recorder(&self) -> Result<Recorder, FormatError> {
         let mut recorder = Recorder::new();
-        for row in &self.service_times {
+        for row in self.service_times.iter().chain(&self.response_times) {
             recorder.merge(&STANDARD.decode(&row.histogram)?)?;
         }
         Ok(recorder)
@@ -443,7 +457,9 @@ mod tests {
     fn percentiles_come_back_from_the_histograms() {
         let results = sample::results();
         let recorder = results.recorder().unwrap();
-        assert_eq!(ServiceTime::all_of(&recorder), results.service_times);
+        let (service_times, response_times) = ServiceTime::all_of(&recorder);
+        assert_eq!(service_times, results.service_times);
+        assert_eq!(response_times, results.response_times);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::collect::conclude;
 use super::document::{Counts, FormatError, Results};
 use super::series::{Point, Series};
+use super::starts::Starts;
 use crate::monitor::{self, Event, Metric, Sample};
 
 /// How much of the time series is in a document that is written while the run goes.
@@ -38,6 +39,8 @@ struct Line {
     run: f64,
     point: Point,
     counts: Counts,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    starts: Option<Starts>,
     monitor: Vec<Seen>,
 }
 
@@ -109,6 +112,7 @@ impl Journal {
             run: results.meta.started_unix_seconds,
             point,
             counts: results.counts.clone(),
+            starts: results.starts.clone(),
             monitor: std::mem::take(&mut self.samples),
         };
         let mut text = serde_json::to_vec(&line)?;
@@ -174,9 +178,9 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 /// Writes an output that is made at the end of a run.
-pub fn write(path: &Path, content: &str) -> io::Result<()> {
+pub fn write(path: &Path, content: impl AsRef<[u8]>) -> io::Result<()> {
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    replace(&path, content.as_bytes())
+    replace(&path, content.as_ref())
 }
 
 /// Why results cannot be read.
@@ -238,6 +242,7 @@ fn recover(results: &mut Results, lines: impl BufRead) {
         }
         results.meta.elapsed_seconds = line.point.time_seconds;
         results.counts = line.counts;
+        results.starts = line.starts;
         points.push(line.point);
         for seen in line.monitor {
             let mut sample = Sample::default();
@@ -321,7 +326,11 @@ mod tests {
                 requests: second * 5,
                 ..Counts::default()
             };
-            let totals = Totals { workers: 4, counts };
+            let totals = Totals {
+                workers: 4,
+                counts,
+                ..Totals::default()
+            };
             let point = collector.second(second as f64, totals, &Recorder::new(), None);
             let mut cpu = Sample::default();
             cpu.set(Metric::CpuCoresUsed, 1.5);

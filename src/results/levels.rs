@@ -6,7 +6,7 @@
 
 use super::document::{Results, Sizing};
 use super::series::Point;
-use crate::sizing::search::{Flaw, Trial};
+use crate::sizing::search::{Findings, Flaw, Limit, Trial};
 use crate::verdict::Level;
 
 /// The levels of a ramp, as shares of the most workers.
@@ -21,12 +21,12 @@ const SHORTEST_SECONDS: f64 = 2.0;
 /// The level to judge, and the others.
 pub(super) fn of(results: &Results) -> (Option<Level>, Vec<Level>) {
     match &results.sizing {
-        Some(sizing) if sizing.search.is_some() => of_search(sizing),
+        Some(sizing) if sizing.search.is_some() => of_search(sizing, &results.series.0),
         _ => of_series(&results.series.0),
     }
 }
 
-fn of_search(sizing: &Sizing) -> (Option<Level>, Vec<Level>) {
+fn of_search(sizing: &Sizing, points: &[Point]) -> (Option<Level>, Vec<Level>) {
     let Some(findings) = &sizing.search else {
         return (None, Vec::new());
     };
@@ -46,9 +46,12 @@ fn of_search(sizing: &Sizing) -> (Option<Level>, Vec<Level>) {
     let mut level = None;
     let mut others = Vec::new();
     for (place, trial) in findings.trials.iter().enumerate() {
-        let held = of_trial(trial, sizing.search_began_seconds);
+        let held = of_trial(trial, sizing.search_began_seconds, points);
         if Some(place) == judged {
-            level = Some(held);
+            level = Some(Level {
+                started_ratio: held.started_ratio.or_else(|| not_reached(findings)),
+                ..held
+            });
         } else {
             others.push(held);
         }
@@ -56,16 +59,32 @@ fn of_search(sizing: &Sizing) -> (Option<Level>, Vec<Level>) {
     (level, others)
 }
 
-fn of_trial(trial: &Trial, began_seconds: f64) -> Level {
+/// The share of a rate above the capacity that the generator started, when that is what limits the capacity.
+fn not_reached(findings: &Findings) -> Option<f64> {
+    let capacity = findings.capacity.as_ref()?;
+    let above = findings
+        .trials
+        .iter()
+        .filter(|trial| capacity.limit == Limit::Generator && trial.level > capacity.level);
+    above
+        .filter_map(|trial| of_trial(trial, 0.0, &[]).started_ratio)
+        .reduce(f64::min)
+}
+
+fn of_trial(trial: &Trial, began_seconds: f64, points: &[Point]) -> Level {
     let from_seconds = began_seconds + trial.began_seconds + trial.warm_up_seconds;
     let requests = trial.requests_per_second.mean;
     let started_ratio = trial.flaws.iter().find_map(|flaw| match flaw {
         Flaw::NotReached { level } if trial.level > 0.0 => Some(level / trial.level),
         _ => None,
     });
+    let to_seconds = from_seconds + trial.measured_seconds;
+    let held = points.partition_point(|point| point.time_seconds <= from_seconds)
+        ..points.partition_point(|point| point.time_seconds <= to_seconds);
+    let held = points.get(held).unwrap_or_default();
     Level {
         from_seconds,
-        to_seconds: from_seconds + trial.measured_seconds,
+        to_seconds,
         active: trial.active,
         per_second: if requests > 0.0 {
             requests
@@ -73,17 +92,34 @@ fn of_trial(trial: &Trial, began_seconds: f64) -> Level {
             trial.runs_per_second.mean
         },
         started_ratio,
+        failed_ratio: trial.failures.ratio,
+        transfer_seconds: transfer_seconds(held),
+        bytes_per_second: held.iter().map(|point| point.bytes).sum::<u64>() as f64
+            / held.len().max(1) as f64,
     }
 }
 
+/// Time between head and last byte of an answer, in the mean over all answers.
+fn transfer_seconds(points: &[Point]) -> Option<f64> {
+    let requests: u64 = points.iter().map(|point| point.requests).sum();
+    let all = |point: &Point| point.transfer_seconds.unwrap_or(0.0) * point.requests as f64;
+    (requests > 0).then(|| points.iter().map(all).sum::<f64>() / requests as f64)
+}
+
 fn of_series(points: &[Point]) -> (Option<Level>, Vec<Level>) {
-    let most = points.iter().map(|point| point.workers).max().unwrap_or(0);
-    if most <= 0 {
+    // Where a rate is set, that is the load; how many workers are busy with it is the service's doing.
+    let load = |point: &Point| {
+        point
+            .target_per_second
+            .unwrap_or(point.workers.max(0) as f64)
+    };
+    let most = points.iter().map(load).fold(0.0, f64::max);
+    if most <= 0.0 {
         return (None, Vec::new());
     }
     let has_requests = points.iter().any(|point| point.requests > 0);
     let step = |point: &Point| {
-        let share = point.workers as f64 / most as f64;
+        let share = load(point) / most;
         SHARES.iter().filter(|bound| share >= **bound).count()
     };
     let mut levels: Vec<(usize, Level)> = Vec::new();
@@ -123,6 +159,11 @@ fn of_series(points: &[Point]) -> (Option<Level>, Vec<Level>) {
                 }
             })
             .sum();
+        let (failed, ended) = held.iter().fold((0, 0), |(failed, ended), point| {
+            let all = point.succeeded + point.failed;
+            (failed + point.failed, ended + all)
+        });
+        let bytes: u64 = held.iter().map(|point| point.bytes).sum();
         let active = held.iter().map(|point| point.workers as f64).sum::<f64>() / held.len() as f64;
         levels.push((
             at,
@@ -131,7 +172,10 @@ fn of_series(points: &[Point]) -> (Option<Level>, Vec<Level>) {
                 to_seconds,
                 active,
                 per_second: done as f64 / seconds,
-                started_ratio: None,
+                started_ratio: started_ratio(held),
+                failed_ratio: failed as f64 / ended.max(1) as f64,
+                transfer_seconds: transfer_seconds(held),
+                bytes_per_second: bytes as f64 / seconds,
             },
         ));
     }
@@ -139,6 +183,14 @@ fn of_series(points: &[Point]) -> (Option<Level>, Vec<Level>) {
     let level = judged.map(|place| levels.remove(place).1);
     let others = levels.into_iter().map(|(_, level)| level).collect();
     (level, others)
+}
+
+/// The share of the starts asked for that were made, where a rate was set and it was not for want of workers.
+fn started_ratio(points: &[Point]) -> Option<f64> {
+    let sum = |of: fn(&Point) -> u64| points.iter().map(of).sum::<u64>();
+    let intended = sum(|point| point.intended);
+    let starved = sum(|point| point.not_started + point.late_without_worker);
+    (intended > 0 && starved == 0).then(|| sum(|point| point.started) as f64 / intended as f64)
 }
 
 #[cfg(test)]
@@ -177,6 +229,27 @@ mod tests {
                 .windows(2)
                 .all(|pair| pair[0].active < pair[1].active)
         );
+    }
+
+    #[test]
+    fn a_rate_is_a_level_of_its_own() {
+        let paced = |second: u64| Point {
+            time_seconds: second as f64,
+            workers: i64::try_from(second % 7).unwrap(),
+            target_per_second: Some(if second <= 10 { 20.0 } else { 100.0 }),
+            intended: 100,
+            started: 80,
+            ..Point::default()
+        };
+        let mut points: Vec<Point> = (1..=30).map(paced).collect();
+        let (level, others) = of_series(&points);
+        let level = level.unwrap();
+        assert_eq!((level.from_seconds, level.to_seconds), (10.0, 30.0));
+        assert_eq!(level.started_ratio, Some(0.8));
+        assert_eq!(others.len(), 1);
+        // That workers were busy is not the generator's fault.
+        points[20].late_without_worker = 1;
+        assert_eq!(of_series(&points).0.unwrap().started_ratio, None);
     }
 
     #[test]

@@ -8,12 +8,16 @@
 //! |---|---|
 //! | `document` | what the document holds |
 //! | `series` | the run second by second |
+//! | `service_time_map` | how many requests took how long, over the time of the run |
+//! | `starts` | what became of the starts that a rate asked for |
 //! | `collect` | filling the document while the run goes |
 //! | `levels` | which loads were held, for the verdict |
 //! | `journal` | writing as the run goes, and reading what a dead run left |
 //! | `threshold` | `p95<500ms` and its kind: grammar and outcome |
+//! | `monitored` | documents of what was monitored without a run |
 //! | `mask` | secrets in command lines and texts |
 //! | `csv`, `junit`, `markdown`, `summary` | the other formats |
+//! | `resources` | the table of what was used |
 
 mod collect;
 mod csv;
@@ -23,9 +27,13 @@ mod junit;
 mod levels;
 mod markdown;
 mod mask;
+mod monitored;
+mod resources;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 mod series;
+mod service_time_map;
+mod starts;
 mod summary;
 mod threshold;
 
@@ -34,6 +42,9 @@ pub use document::{
     Counts, ErrorGroup, Exit, FormatError, Meta, Output, Ramp, Results, SCHEMA, ServiceTime, Sizing,
 };
 pub use journal::{Journal, ReadError, read, write};
+pub use markdown::escaped_for_markdown;
 pub use mask::{masked, masked_command};
 pub use series::{Point, Series};
+pub use service_time_map::ServiceTimeMap;
+pub use starts::Starts;
 pub use threshold::{Outcome, Threshold, ThresholdError};

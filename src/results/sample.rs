@@ -8,7 +8,7 @@ use crate::monitor::{Metric, Sample, Series as MonitorSeries};
 use crate::sizing::Reason;
 
 /// What was recorded: 100 runs of `browse`, 200 requests of 1 to 100 ms, a tenth of the runs failed.
-pub(super) fn recorder() -> Recorder {
+pub(crate) fn recorder() -> Recorder {
     let mut recorder = Recorder::new();
     let run = recorder.scenario_id("browse");
     let get = recorder.request_id("GET", "h:1/x");
@@ -35,7 +35,7 @@ fn monitored(source: &str, cores: f64, bytes: f64) -> MonitorSeries {
 }
 
 /// A finished run of ten seconds.
-pub(super) fn results() -> Results {
+pub(crate) fn results() -> Results {
     let recorder = recorder();
     let meta = Meta {
         command: vec![
@@ -50,6 +50,7 @@ pub(super) fn results() -> Results {
     let mut collector = Collector::new(meta, thresholds.into());
     let totals = |second: u64| Totals {
         workers: if second < 10 { 4 } else { 0 },
+        transfer_micros: second * 20 * 5_000,
         counts: Counts {
             started: second * 10,
             succeeded: second * 9,
@@ -59,6 +60,7 @@ pub(super) fn results() -> Results {
             workers_started: 4,
             ..Counts::default()
         },
+        ..Totals::default()
     };
     for second in 1..=9 {
         collector.second(second as f64, totals(second), &Recorder::new(), Some(0.002));

@@ -1,6 +1,6 @@
 //! The outcome as plain text: what `molotov-report summary` prints, and the lines that the end of a run adds.
 //!
-//! Owns the wording and the order: verdict first, then thresholds, counts, service times, errors. Made from the document
+//! Owns the wording and the order: verdict first, then thresholds, counts, resources, service times, errors. Made from the document
 //! alone.
 
 use std::fmt::Write as _;
@@ -25,11 +25,14 @@ impl Results {
                 lines.push(ramp.sentence.clone());
             }
         }
+        if let Some(starts) = &self.starts {
+            lines.extend(starts.sentences());
+        }
         let Some(verdict) = &self.verdict else {
             return lines;
         };
         // Without anything monitored, or asked for, "unknown" is no news.
-        if verdict.resource != Resource::Unknown || self.monitor.len() > 1 {
+        if verdict.resource != Resource::Unknown || self.monitor.len() > 1 || self.is_recording() {
             lines.push(sentence(&verdict.sentence));
         }
         for growth in &verdict.memory_growth {
@@ -79,6 +82,9 @@ impl Results {
 
     /// Everything as plain text of at most `width` columns.
     pub fn to_summary(&self, width: usize) -> Result<String, FormatError> {
+        if self.is_recording() {
+            return Ok(self.recording_summary());
+        }
         let counts = &self.counts;
         let mut blocks: Vec<String> = Vec::new();
         let mut first = self.headlines();
@@ -117,6 +123,7 @@ impl Results {
         );
         blocks.push(text);
         blocks.push(counts.lost_processes.join("\n"));
+        blocks.push(self.resource_lines().join("\n"));
         let elapsed = Duration::try_from_secs_f64(self.meta.elapsed_seconds).unwrap_or_default();
         let table = render(&self.recorder()?.rows(), elapsed, width);
         blocks.push(table.trim_end().to_owned());

@@ -1,8 +1,9 @@
-//! Third rule: CPU, also of a single thread or a single process that cannot use more than one core.
+//! Third rule: CPU, also of a single thread or a single process that cannot use more than one core, and CPU that other
+//! processes of the machine take.
 //!
 //! Owns the thresholds. Called by `judge`.
 
-use super::finding::{Confidence, Evidence, Finding, Resource};
+use super::finding::{Confidence, Evidence, Finding, Resource, SINGLE_THREADED};
 use super::look::{Level, Look, percent};
 use crate::monitor::Metric;
 
@@ -23,6 +24,16 @@ const SEVERAL_CORES: f64 = 1.5;
 
 /// A process whose threads take turns (a global lock) uses about one core, whatever it is given.
 const TURNS_CORES: std::ops::RangeInclusive<f64> = 0.9..=1.15;
+/// A thread that runs or waits for a core for this share of the time never sleeps; so much of it is waiting when others
+/// have the core.
+const WANTED_CORES: f64 = 0.9;
+const WAITS_CORES: f64 = 0.1;
+
+/// The whole machine is busy, and so many threads wait for a core: a pool of threads of which none is always busy.
+const MACHINE_RATIO: f64 = 0.95;
+const WAITING_THREADS: f64 = 0.5;
+const GOOD_PART: f64 = 0.25;
+
 /// How far its use may differ between two levels, and how far apart these have to be.
 const SAME_RATIO: f64 = 0.1;
 const HIGHER_LEVEL: f64 = 1.2;
@@ -68,7 +79,7 @@ pub(super) fn rule(look: &Look, others: &[Level]) -> Option<Finding> {
         evidence.push(Evidence::of(Metric::CpuPressureRatio, pressure, text));
     }
     if evidence.is_empty() {
-        return one_core(look, others);
+        return one_core(look, others).or_else(|| taken_by_others(look));
     }
     if let Some(steal) = look
         .mean(Metric::CpuStealRatio)
@@ -81,6 +92,77 @@ pub(super) fn rule(look: &Look, others: &[Level]) -> Option<Finding> {
         evidence.push(Evidence::of(Metric::CpuStealRatio, steal, text));
     }
     Finding::from(Resource::Cpu, look.source(), confidence, evidence)
+}
+
+/// CPU that the target wanted for certain and others had.
+fn taken_by_others(look: &Look) -> Option<Finding> {
+    let found = |confidence, metric, value, text: String| {
+        let evidence = vec![Evidence::of(metric, value, text)];
+        Finding::from(Resource::Cpu, look.source(), confidence, evidence)
+    };
+    let wanted = look.mean(Metric::WantedThreadCores);
+    if let (Some(wanted), Some(waits)) = (
+        wanted.filter(|wanted| *wanted >= WANTED_CORES),
+        look.mean(Metric::WantedThreadWaitCores)
+            .filter(|waits| *waits >= WAITS_CORES),
+    ) {
+        let threads = look.mean(Metric::Threads);
+        let is_alone = threads.is_some_and(|threads| threads < 1.5)
+            && look
+                .mean(Metric::CpuLimitCores)
+                .is_some_and(|limit| limit >= SEVERAL_CORES);
+        let (which, also) = if is_alone {
+            (
+                "only",
+                format!("; one is all it can use, a {SINGLE_THREADED}"),
+            )
+        } else {
+            ("busiest", String::new())
+        };
+        let text = format!(
+            "its {which} thread never slept: it ran {} of the time and waited {} for a core that other processes of the \
+             machine had{also}",
+            percent((wanted - waits).max(0.0)),
+            percent(waits)
+        );
+        return found(
+            Confidence::Medium,
+            Metric::WantedThreadWaitCores,
+            waits,
+            text,
+        );
+    }
+    None
+}
+
+/// A machine without idle cores on which the target uses a good part of them and waits for more, or never sleeps: a pool
+/// of threads of which none is always busy. Asked when nothing else is found: waiting for a core may be all there is to it.
+pub(super) fn crowded(looks: &[Look]) -> Option<Finding> {
+    looks.iter().find_map(|look| crowded_one(look))
+}
+
+fn crowded_one(look: &Look) -> Option<Finding> {
+    let machine = look
+        .mean(Metric::MachineBusyRatio)
+        .filter(|ratio| *ratio >= MACHINE_RATIO)?;
+    let waiting = look
+        .mean(Metric::CpuWaitingThreads)
+        .filter(|threads| *threads >= WAITING_THREADS)?;
+    let used = look.mean(Metric::CpuCoresUsed)?;
+    let uses_much = look
+        .share(Metric::CpuCoresUsed)
+        .is_some_and(|share| share >= GOOD_PART);
+    // Threads that take turns: one of them runs or waits for a core at any time.
+    if !uses_much && used + waiting < WANTED_CORES {
+        return None;
+    }
+    let text = format!(
+        "all cores of the machine were {} busy, and {waiting:.1} of its threads waited for one in the mean; it used \
+         {used:.2} itself, other processes the rest",
+        percent(machine)
+    );
+    let evidence = vec![Evidence::of(Metric::CpuWaitingThreads, waiting, text)];
+    Finding::from(Resource::Cpu, look.source(), Confidence::Low, evidence)
 }
 
 /// One core pinned while others idle.
@@ -98,7 +180,7 @@ fn one_core(look: &Look, others: &[Level]) -> Option<Finding> {
         .filter(|cores| *cores >= ONE_CORE)
     {
         let text = format!(
-            "one thread used {} of a core while others idled: a single-threaded limit",
+            "one thread used {} of a core while others idled: a {SINGLE_THREADED}",
             percent(cores)
         );
         return found(Confidence::High, Metric::HottestThreadCores, cores, text);
@@ -128,7 +210,7 @@ fn one_core(look: &Look, others: &[Level]) -> Option<Finding> {
         };
         let text = format!(
             "its one process used {used:.2} cores of {limit:.0}: its threads take turns (a global lock, as Python's), \
-             so this is a single-threaded limit"
+             so this is a {SINGLE_THREADED}"
         );
         return found(confidence, Metric::CpuCoresUsed, used, text);
     }

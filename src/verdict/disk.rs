@@ -11,6 +11,8 @@ const BUSY_RATIO: f64 = 0.9;
 /// Requests that wait or are served, at a disk that is behind.
 const QUEUE: f64 = 2.0;
 const PRESSURE_RATIO: f64 = 0.25;
+/// Threads that wait for a disk, in the mean. A single writer that waits for every write has a little less than one.
+const BLOCKED_THREADS: f64 = 0.6;
 
 pub(super) fn rule(look: &Look, _others: &[Level]) -> Option<Finding> {
     let busy = look
@@ -20,7 +22,10 @@ pub(super) fn rule(look: &Look, _others: &[Level]) -> Option<Finding> {
     let pressure = look
         .mean(Metric::IoPressureRatio)
         .filter(|ratio| *ratio >= PRESSURE_RATIO);
-    if busy.is_none() && pressure.is_none() {
+    let blocked = look
+        .mean(Metric::BlockedThreads)
+        .filter(|threads| *threads >= BLOCKED_THREADS);
+    if busy.is_none() && pressure.is_none() && blocked.is_none() {
         return None;
     }
     let mut evidence = Vec::new();
@@ -36,6 +41,10 @@ pub(super) fn rule(look: &Look, _others: &[Level]) -> Option<Finding> {
         let text = format!("tasks waited for a disk {} of the time", percent(pressure));
         evidence.push(Evidence::of(Metric::IoPressureRatio, pressure, text));
     }
+    if let Some(blocked) = blocked {
+        let text = format!("{blocked:.1} of its threads waited for a disk in the mean");
+        evidence.push(Evidence::of(Metric::BlockedThreads, blocked, text));
+    }
     let bytes = [
         Metric::DiskReadBytesPerSecond,
         Metric::DiskWriteBytesPerSecond,
@@ -49,7 +58,7 @@ pub(super) fn rule(look: &Look, _others: &[Level]) -> Option<Finding> {
     }
     let confidence = match (busy, queue, pressure) {
         (Some(_), Some(_), Some(_)) => Confidence::High,
-        (Some(_), None, None) => Confidence::Low,
+        (Some(_), None, None) if blocked.is_none() => Confidence::Low,
         _ => Confidence::Medium,
     };
     Finding::from(Resource::Disk, look.source(), confidence, evidence)

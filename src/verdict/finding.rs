@@ -6,8 +6,11 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use super::look::Level;
+use super::look::{Level, percent, size};
 use crate::monitor::Metric;
+
+/// How texts say that one thread is all there is.
+pub(super) const SINGLE_THREADED: &str = "single-threaded limit";
 
 /// What gave out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,6 +124,34 @@ impl Finding {
         })
     }
 
+    /// The number that says it best, in a few words.
+    fn number(&self) -> Option<String> {
+        let first = self.evidence.first()?;
+        let value = first.value;
+        Some(match first.metric? {
+            Metric::CpuCoresUsed if first.text.contains(SINGLE_THREADED) => {
+                format!("{value:.2} cores, single-threaded")
+            }
+            Metric::CpuCoresUsed => format!("{value:.2} cores"),
+            Metric::HottestThreadCores => {
+                format!("one core at {}, single-threaded", percent(value))
+            }
+            Metric::WantedThreadWaitCores => {
+                format!(
+                    "waits {} of the time for cores that others have",
+                    percent(value)
+                )
+            }
+            Metric::CpuThrottledRatio => format!("throttled in {} of the periods", percent(value)),
+            Metric::MemoryBytes | Metric::AddressSpaceBytes => size(value),
+            Metric::BlockedThreads => format!("{value:.1} threads wait for it"),
+            Metric::DiskBusyRatio | Metric::NetworkBusyRatio => {
+                format!("{} busy", percent(value))
+            }
+            _ => return None,
+        })
+    }
+
     fn reasons(&self) -> String {
         let texts: Vec<&str> = self.evidence.iter().map(|one| one.text.as_str()).collect();
         texts.join(", ")
@@ -228,11 +259,15 @@ impl Verdict {
             Resource::Nothing | Resource::Unknown => None,
             Resource::Generator => Some("the generator was saturated".to_owned()),
             Resource::Inside => Some(format!("limited by {}", self.resource.as_str())),
-            Resource::Memory | Resource::Cpu | Resource::Disk | Resource::Network => Some(format!(
-                "limited by {} of {}",
-                self.resource.as_str(),
-                self.source.as_deref().unwrap_or("the target")
-            )),
+            Resource::Memory | Resource::Cpu | Resource::Disk | Resource::Network => {
+                let number = self.findings.first().and_then(Finding::number);
+                Some(format!(
+                    "limited by {} of {}{}",
+                    self.resource.as_str(),
+                    self.source.as_deref().unwrap_or("the target"),
+                    number.map_or_else(String::new, |number| format!(" ({number})"))
+                ))
+            }
         }
     }
 }

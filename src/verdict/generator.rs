@@ -1,6 +1,6 @@
 //! First rule: was it the generator that could not give more?
 //!
-//! Owns the thresholds for CPU, the busiest thread, loop lag, late starts, descriptors and ports. Called by `judge`.
+//! Owns the thresholds for CPU, the busiest thread, waiting for a core, loop lag, late starts, descriptors and ports. Called by `judge`.
 
 use super::finding::{Confidence, Evidence, Finding, GeneratorCheck, Resource};
 use super::look::{Level, Look, percent};
@@ -9,6 +9,13 @@ use crate::monitor::{GENERATOR, Metric, Series};
 /// Of all cores it may use, and of one core for the thread that runs the workers.
 const CPU_RATIO: f64 = 0.9;
 const THREAD_CORES: f64 = 0.9;
+
+/// A thread that runs or waits for a core for this share of the time has hardly anything left, whatever it got of the
+/// core. One that sleeps in between keeps up with its load, however long it waits each time.
+const WANTED_CORES: f64 = 0.9;
+
+/// From here on there is no doubt that others took the core.
+const MUCH_WAITING: f64 = 0.3;
 
 /// Above this the worst lateness of a second, in the mean, is no accident of scheduling, in seconds. The loop looks
 /// every 0.1 s, and what is due then is up to that late in every measurement.
@@ -60,8 +67,26 @@ pub(super) fn check(series: Option<&Series>, level: &Level) -> Checked {
             );
             evidence.push(Evidence::of(Metric::HottestThreadCores, cores, text));
         }
+        let waits = look.mean(Metric::WantedThreadWaitCores);
+        if let Some(wanted) = look
+            .mean(Metric::WantedThreadCores)
+            .filter(|wanted| *wanted >= WANTED_CORES)
+            && let Some(waits) = waits
+            && hottest.is_none_or(|cores| cores < THREAD_CORES)
+        {
+            if waits >= MUCH_WAITING {
+                confidence = Confidence::High;
+            }
+            let text = format!(
+                "it waited for a core {} of the time and used one only {}: other processes on this machine took it",
+                percent(waits),
+                percent((wanted - waits).max(0.0))
+            );
+            evidence.push(Evidence::of(Metric::WantedThreadWaitCores, waits, text));
+        }
         if let Some(lag) = lag.filter(|lag| lag.mean >= LAG_SECONDS) {
-            let blocked = hottest.is_some_and(|cores| cores < BLOCKING_CPU_RATIO);
+            let blocked = hottest.is_some_and(|cores| cores < BLOCKING_CPU_RATIO)
+                && waits.is_none_or(|waits| waits < MUCH_WAITING);
             let why = if blocked {
                 ": calls in the scenarios block the event loop"
             } else {

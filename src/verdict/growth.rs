@@ -47,13 +47,23 @@ fn of_one(series: &Series, known: &Known) -> Option<Growth> {
     }
     let bytes_per_second = line.slope * level.per_second;
     let last = points.last()?.1;
-    let limit = series
-        .points(Metric::MemoryLimitBytes)
-        .filter_map(|(at, limit)| limit.filter(|_| at <= to))
-        .last();
-    let limit_reached_in_seconds = limit
+    let last_of = |metric: Metric| {
+        series
+            .points(metric)
+            .filter_map(|(at, value)| value.filter(|_| at <= to))
+            .last()
+    };
+    // Whichever limit is closer: that of memory, or that of a process's address space, which grows with it.
+    let room = last_of(Metric::MemoryLimitBytes).map(|limit| limit - last);
+    let address_space = last_of(Metric::AddressSpaceLimitBytes)
+        .zip(last_of(Metric::AddressSpaceBytes))
+        .map(|(limit, used)| limit - used);
+    let limit_reached_in_seconds = room
+        .into_iter()
+        .chain(address_space)
+        .reduce(f64::min)
         .filter(|_| bytes_per_second > 0.0)
-        .map(|limit| ((limit - last) / bytes_per_second).max(0.0));
+        .map(|room| (room / bytes_per_second).max(0.0));
     Some(Growth {
         source: series.source.clone(),
         bytes_per_thousand_requests: line.slope * 1000.0,
@@ -117,11 +127,11 @@ impl Growth {
             resource: Resource::Memory,
             source: Some(self.source.clone()),
             confidence: Confidence::Medium,
-            evidence: vec![Evidence::of(
-                Metric::MemoryBytes,
-                self.bytes_per_second,
+            evidence: vec![Evidence {
+                metric: None,
+                value: self.bytes_per_second,
                 text,
-            )],
+            }],
         })
     }
 }

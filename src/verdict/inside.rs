@@ -1,7 +1,7 @@
 //! Last rule: nothing that was monitored is near its limit.
 //!
-//! Owns the difference between "more load brings no more" (then the limit is inside the service, or behind it) and "more
-//! load still brings more" (then nothing gave out). With one level only, neither can be told. Called by `judge`.
+//! Owns the difference between "more load brings no more" or "with more load runs fail" (then the limit is inside the
+//! service, or behind it) and "more load still brings more" (then nothing gave out). With one level only, neither can be told. Called by `judge`.
 
 use super::finding::{Confidence, Evidence, Finding, Resource};
 use super::look::{Level, Look, percent};
@@ -10,8 +10,13 @@ use crate::monitor::Metric;
 /// A load that is higher by this, and brings less than that more throughput.
 const HIGHER_LEVEL: f64 = 1.2;
 const SAME_RATIO: f64 = 1.05;
+/// Or this share of what it should bring: from ten to fifty in flight hardly more is no more either.
+const HARDLY_RATIO: f64 = 0.1;
 /// Brings more than this share of what it should.
 const GROWS_RATIO: f64 = 0.5;
+
+/// With a higher load so many more of the runs fail.
+const FAILS_RATIO: f64 = 0.03;
 
 /// Of descriptors and threads.
 const NEARLY_ALL: f64 = 0.95;
@@ -27,11 +32,7 @@ pub(super) fn rule(looks: &[Look], others: &[Level]) -> Option<Finding> {
     let own = !evidence.is_empty();
     let flat = others.iter().find(|other| brings_no_more(level, other));
     if let Some(other) = flat {
-        let (low, high) = if other.active < level.active {
-            (other, level)
-        } else {
-            (level, other)
-        };
+        let (low, high) = level.lower_first(other);
         evidence.push(Evidence {
             metric: None,
             value: high.per_second,
@@ -42,7 +43,21 @@ pub(super) fn rule(looks: &[Look], others: &[Level]) -> Option<Finding> {
             ),
         });
     }
-    if own || (measured && flat.is_some()) {
+    let broken = breaks(level, others).filter(|_| flat.is_none());
+    if let Some(other) = broken {
+        evidence.push(Evidence {
+            metric: None,
+            value: other.failed_ratio,
+            text: format!(
+                "with {:.0} instead of {:.0} in flight {} of the runs failed while nothing monitored was busy: a limit on \
+                 what it serves at once, or a service behind it",
+                other.active,
+                level.active,
+                percent(other.failed_ratio)
+            ),
+        });
+    }
+    if own || (measured && (flat.is_some() || broken.is_some())) {
         let confidence = if own {
             Confidence::High
         } else {
@@ -81,15 +96,23 @@ pub(super) fn rule(looks: &[Look], others: &[Level]) -> Option<Finding> {
     })
 }
 
+/// The lowest of the higher loads at which clearly more runs fail.
+pub(super) fn breaks<'a>(level: &Level, others: &'a [Level]) -> Option<&'a Level> {
+    others
+        .iter()
+        .filter(|other| {
+            other.active > level.active && other.failed_ratio >= level.failed_ratio + FAILS_RATIO
+        })
+        .min_by(|a, b| a.active.total_cmp(&b.active))
+}
+
 fn brings_no_more(level: &Level, other: &Level) -> bool {
-    let (low, high) = if other.active < level.active {
-        (other, level)
-    } else {
-        (level, other)
-    };
+    let (low, high) = level.lower_first(other);
     low.active > 0.0
         && high.active / low.active >= HIGHER_LEVEL
-        && high.per_second <= low.per_second * SAME_RATIO
+        && high.per_second
+            <= low.per_second
+                * SAME_RATIO.max(1.0 + HARDLY_RATIO * (high.active / low.active - 1.0))
 }
 
 /// Limits of the target that are no resource of the machine.

@@ -17,7 +17,7 @@ const SETTLING_SECONDS: f64 = 5.0;
 const ENOUGH_SAMPLES: usize = 3;
 
 /// A load that was held for some time.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Level {
     /// Since when, in seconds since the start of the run.
     pub from_seconds: f64,
@@ -29,6 +29,36 @@ pub struct Level {
     pub per_second: f64,
     /// The share of the load asked for that the generator really started; `None` where nothing was asked.
     pub started_ratio: Option<f64>,
+    /// The share of the runs that failed.
+    #[serde(default)]
+    pub failed_ratio: f64,
+    /// Time between head and last byte of an answer, in the mean; `None` without answers.
+    #[serde(default)]
+    pub transfer_seconds: Option<f64>,
+    /// Bytes of answers per second.
+    #[serde(default)]
+    pub bytes_per_second: f64,
+}
+
+impl Level {
+    /// The two in the order of their load.
+    pub(super) fn lower_first<'a>(&'a self, other: &'a Self) -> (&'a Self, &'a Self) {
+        if other.active < self.active {
+            (other, self)
+        } else {
+            (self, other)
+        }
+    }
+}
+
+impl Level {
+    /// The part of it that counts, from and to: what settles at its start is left out.
+    pub fn settled(&self) -> (Duration, Duration) {
+        let span = self.to_seconds - self.from_seconds;
+        let settling = (span * SETTLING_RATIO).clamp(0.0, SETTLING_SECONDS);
+        let at = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        (at(self.from_seconds + settling), at(self.to_seconds))
+    }
 }
 
 /// One target during one level.
@@ -52,17 +82,16 @@ impl<'a> Look<'a> {
     }
 
     pub(super) fn from(&self) -> Duration {
-        let Level {
-            from_seconds,
-            to_seconds,
-            ..
-        } = *self.level;
-        let settling = ((to_seconds - from_seconds) * SETTLING_RATIO).clamp(0.0, SETTLING_SECONDS);
-        Duration::try_from_secs_f64(from_seconds + settling).unwrap_or_default()
+        self.level.settled().0
     }
 
     pub(super) fn to(&self) -> Duration {
-        Duration::try_from_secs_f64(self.level.to_seconds).unwrap_or_default()
+        self.level.settled().1
+    }
+
+    /// A metric over the whole run; `None` when it was never there.
+    pub(super) fn ever(&self, metric: Metric) -> Option<Window> {
+        self.series.window(metric, Duration::ZERO, Duration::MAX)
     }
 
     /// A metric during the level; `None` with too few samples.

@@ -1,4 +1,5 @@
-//! Second rule: memory that hurts now.
+//! Second rule: memory that hurts now, or hurt later in the run: it is what gives out first even when the level judged
+//! was still well.
 //!
 //! Owns the thresholds for the limit, swapping, kills and pressure. Growth is `growth`'s. Called by `judge`.
 
@@ -10,6 +11,9 @@ use crate::monitor::{Event, Metric};
 const NEAR_RATIO: f64 = 0.9;
 const FULL_RATIO: f64 = 0.97;
 
+/// Of the limit, when last seen, for a target that has exited since: it grows between two looks.
+const EXITED_RATIO: f64 = 0.8;
+
 /// Swapping that is not a leftover from before, in bytes per second.
 const SWAPPING_BYTES_PER_SECOND: f64 = 1024.0 * 1024.0;
 
@@ -20,12 +24,10 @@ const HEAVY_PRESSURE_RATIO: f64 = 0.3;
 pub(super) fn rule(look: &Look, _others: &[Level]) -> Option<Finding> {
     let mut evidence = Vec::new();
     let mut confidence = Confidence::Medium;
-    let to = look.level.to_seconds;
     let kills: u64 = look
         .series
         .events()
         .iter()
-        .filter(|at| at.time_seconds <= to + 1.0)
         .map(|at| match at.event {
             Event::OutOfMemory { kills } => kills,
             _ => 0,
@@ -37,23 +39,28 @@ pub(super) fn rule(look: &Look, _others: &[Level]) -> Option<Finding> {
         let text = format!("{kills} process{plural} killed for lack of memory");
         evidence.push(Evidence::of(Metric::OutOfMemoryKills, kills as f64, text));
     }
-    if let Some(share) = look.peak_share(Metric::MemoryBytes)
-        && share >= NEAR_RATIO
-        && let (Some(used), Some(limit)) = (
-            look.window(Metric::MemoryBytes),
-            look.mean(Metric::MemoryLimitBytes),
-        )
-    {
-        if share >= FULL_RATIO {
+    for (metric, limit, what) in [
+        (Metric::MemoryBytes, Metric::MemoryLimitBytes, ""),
+        (
+            Metric::AddressSpaceBytes,
+            Metric::AddressSpaceLimitBytes,
+            " of address space",
+        ),
+    ] {
+        let Some(full) = fullness(look, metric, limit) else {
+            continue;
+        };
+        if full.share >= FULL_RATIO {
             confidence = Confidence::High;
         }
         let text = format!(
-            "{} of {} in use ({})",
-            size(used.max),
-            size(limit),
-            percent(share)
+            "{} of {}{what} in use ({}){}",
+            size(full.used_bytes),
+            size(full.limit_bytes),
+            percent(full.share),
+            full.when
         );
-        evidence.push(Evidence::of(Metric::MemoryBytes, used.max, text));
+        evidence.push(Evidence::of(metric, full.used_bytes, text));
     }
     let swapped = [Metric::SwapInBytesPerSecond, Metric::SwapOutBytesPerSecond]
         .into_iter()
@@ -75,4 +82,42 @@ pub(super) fn rule(look: &Look, _others: &[Level]) -> Option<Finding> {
         evidence.push(Evidence::of(Metric::MemoryPressureRatio, pressure, text));
     }
     Finding::from(Resource::Memory, look.source(), confidence, evidence)
+}
+
+/// How full it was.
+struct Fullness {
+    used_bytes: f64,
+    limit_bytes: f64,
+    share: f64,
+    when: &'static str,
+}
+
+/// Near its limit at the level judged, or full at another time, or well filled before the target was gone.
+fn fullness(look: &Look, metric: Metric, limit: Metric) -> Option<Fullness> {
+    let of = |used_bytes: f64, limit_bytes: f64, when| Fullness {
+        used_bytes,
+        limit_bytes,
+        share: used_bytes / limit_bytes,
+        when,
+    };
+    let now = look
+        .window(metric)
+        .zip(look.mean(limit))
+        .map(|(used, limit)| of(used.max, limit, ""))
+        .filter(|full| full.share >= NEAR_RATIO);
+    if now.is_some() {
+        return now;
+    }
+    let (used, limit) = (look.ever(metric)?, look.ever(limit)?);
+    let exited = look
+        .series
+        .events()
+        .iter()
+        .any(|at| matches!(at.event, Event::Exited | Event::Restarted));
+    let (when, least) = if exited {
+        (" before it was gone", EXITED_RATIO)
+    } else {
+        (" at another time of the run", FULL_RATIO)
+    };
+    Some(of(used.max, limit.max, when)).filter(|full| full.share >= least)
 }

@@ -66,10 +66,34 @@ pub fn judge(known: &Known) -> Verdict {
         .iter()
         .map(|series| Look { series, level })
         .collect();
-    for rule in RULES {
-        findings.extend(looks.iter().filter_map(|look| rule(look, known.others)));
+    let busy = |looks: &[Look]| -> Vec<Finding> {
+        RULES
+            .iter()
+            .flat_map(|rule| looks.iter().filter_map(|look| rule(look, known.others)))
+            .collect()
+    };
+    let mut resources = busy(&looks);
+    if resources.is_empty()
+        && let Some(broken) = inside::breaks(level, known.others)
+    {
+        // Well below its limits where runs succeed, it may reach one where they fail.
+        let there: Vec<Look> = looks.iter().map(|look| look.during(broken)).collect();
+        resources = busy(&there);
     }
-    findings.extend(growth.iter().filter_map(Growth::finding));
+    if resources.is_empty() {
+        let slow = network::slow_answers(&looks, level, known.others);
+        resources.extend(slow.or_else(|| cpu::crowded(&looks)));
+    }
+    findings.extend(resources);
+    let full = |one: &Growth| {
+        findings.iter().any(|found| {
+            found.resource == Resource::Memory && found.source.as_ref() == Some(&one.source)
+        })
+    };
+    // What is full already need not be said to become so.
+    let filling = growth.iter().filter(|one| !full(one));
+    let filling: Vec<Finding> = filling.filter_map(Growth::finding).collect();
+    findings.extend(filling);
     if findings.is_empty() {
         findings.extend(inside::rule(&looks, known.others));
     }

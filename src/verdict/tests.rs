@@ -13,7 +13,7 @@ fn level(from: f64, to: f64, active: f64, per_second: f64) -> Level {
         to_seconds: to,
         active,
         per_second,
-        started_ratio: None,
+        ..Level::default()
     }
 }
 
@@ -82,6 +82,10 @@ fn a_busy_cpu_is_named_with_its_share() {
         verdict.sentence,
         "limited by CPU of pid:7 (high confidence): 1.94 of 2 cores in use (97 %)"
     );
+    assert_eq!(
+        verdict.brief().unwrap(),
+        "limited by CPU of pid:7 (1.94 cores)"
+    );
     let nearly = alone(&steady(&[(Metric::CpuCoresUsed, 1.84)]));
     assert_eq!(
         (nearly.resource, nearly.confidence),
@@ -120,6 +124,10 @@ fn a_pinned_thread_is_a_single_threaded_limit() {
         (Metric::CpuCoresUsed, 1.1),
         (Metric::HottestThreadCores, 0.98),
     ]));
+    assert_eq!(
+        verdict.brief().unwrap(),
+        "limited by CPU of pid:7 (one core at 98 %, single-threaded)"
+    );
     assert_eq!(
         (verdict.resource, verdict.confidence),
         (Resource::Cpu, Confidence::High)
@@ -387,6 +395,10 @@ fn more_load_without_more_throughput_and_nothing_busy_is_inside() {
         "{}",
         verdict.sentence
     );
+    // Four times the load for a fifth more is hardly more either; for twice as much it is.
+    let with = |per_second| judged(None, &idle, &[level(0.0, 19.0, 80.0, per_second)]).resource;
+    assert_eq!(with(120.0), Resource::Inside);
+    assert_eq!(with(200.0), Resource::Unknown);
 }
 
 #[test]
@@ -454,4 +466,196 @@ fn json_keeps_a_verdict() {
     let verdict = alone(&steady(&[(Metric::CpuCoresUsed, 1.94)]));
     let text = serde_json::to_string(&verdict).unwrap();
     assert_eq!(serde_json::from_str::<Verdict>(&text).unwrap(), verdict);
+}
+
+#[test]
+fn a_generator_that_waits_for_its_core_is_saturated() {
+    let starved = generator(&[
+        (Metric::HottestThreadCores, 0.3),
+        (Metric::WantedThreadCores, 0.99),
+        (Metric::WantedThreadWaitCores, 0.69),
+    ]);
+    let verdict = judged(Some(&starved), &steady(&[]), &[]);
+    assert_eq!(
+        (verdict.resource, verdict.confidence),
+        (Resource::Generator, Confidence::High)
+    );
+    let said = "waited for a core 69 % of the time and used one only 30 %";
+    assert!(verdict.sentence.contains(said), "{}", verdict.sentence);
+    assert_eq!(verdict.generator.valid, Some(false));
+    // It waits, but sleeps often enough to keep up.
+    let crowded = generator(&[
+        (Metric::HottestThreadCores, 0.3),
+        (Metric::WantedThreadCores, 0.7),
+        (Metric::WantedThreadWaitCores, 0.4),
+    ]);
+    let verdict = judged(Some(&crowded), &steady(&[]), &[]);
+    assert_eq!(verdict.generator.valid, Some(true));
+}
+
+#[test]
+fn a_target_that_waits_for_its_core_is_limited_by_the_cpu_that_others_have() {
+    let squeezed = alone(&steady(&[
+        (Metric::HottestThreadCores, 0.5),
+        (Metric::WantedThreadCores, 0.97),
+        (Metric::WantedThreadWaitCores, 0.47),
+    ]));
+    assert_eq!(squeezed.resource, Resource::Cpu);
+    let said = "its busiest thread never slept: it ran 50 % of the time and waited 47 %";
+    assert!(squeezed.sentence.contains(said), "{}", squeezed.sentence);
+    let only = alone(&steady(&[
+        (Metric::Threads, 1.0),
+        (Metric::WantedThreadCores, 0.97),
+        (Metric::WantedThreadWaitCores, 0.47),
+    ]));
+    assert!(
+        only.sentence.ends_with("single-threaded limit"),
+        "{}",
+        only.sentence
+    );
+    // A pool of threads, none of which is always busy, on a machine that is.
+    let pool = [
+        (Metric::MachineBusyRatio, 0.99),
+        (Metric::CpuWaitingThreads, 3.0),
+    ];
+    assert_eq!(alone(&steady(&pool)).resource, Resource::Cpu);
+    // One that hardly uses any would hardly gain by more.
+    let light = [
+        pool[0],
+        (Metric::CpuWaitingThreads, 0.6),
+        (Metric::CpuCoresUsed, 0.05),
+    ];
+    assert_eq!(alone(&steady(&light)).resource, Resource::Unknown);
+    // Its threads take turns, and the one whose turn it is waits.
+    let turns = [
+        pool[0],
+        (Metric::CpuWaitingThreads, 0.7),
+        (Metric::CpuCoresUsed, 0.25),
+    ];
+    assert_eq!(alone(&steady(&turns)).resource, Resource::Cpu);
+    // The machine has cores to spare: waiting is only the bustle of waking up together.
+    let idle = [
+        (Metric::MachineBusyRatio, 0.6),
+        (Metric::CpuWaitingThreads, 3.0),
+    ];
+    assert_eq!(alone(&steady(&idle)).resource, Resource::Unknown);
+}
+
+#[test]
+fn an_address_space_that_is_full_is_memory_also_outside_the_level_judged() {
+    let leaking = target(|second, sample| {
+        // Full for a moment, before the level.
+        sample.set(
+            Metric::AddressSpaceBytes,
+            if second == 5 { 9.9e8 } else { 5e8 },
+        );
+        sample.set(Metric::AddressSpaceLimitBytes, LIMIT_BYTES);
+    });
+    let verdict = alone(&leaking);
+    assert_eq!(
+        (verdict.resource, verdict.confidence),
+        (Resource::Memory, Confidence::High)
+    );
+    let said = "of address space in use (99 %) at another time of the run";
+    assert!(verdict.sentence.contains(said), "{}", verdict.sentence);
+}
+
+#[test]
+fn memory_that_was_well_filled_when_the_target_was_gone_is_named() {
+    let filled = |share: f64, exits: bool| {
+        alone(&target(|second, sample| {
+            sample.set(
+                Metric::MemoryBytes,
+                if second == 58 {
+                    share * LIMIT_BYTES
+                } else {
+                    3e8
+                },
+            );
+            if exits && second == 59 {
+                *sample = Sample::default();
+                sample.events.push(Event::Exited);
+            }
+        }))
+        .resource
+    };
+    assert_eq!(filled(0.85, true), Resource::Memory);
+    assert_eq!(filled(0.85, false), Resource::Unknown);
+    assert_eq!(filled(0.5, true), Resource::Unknown);
+}
+
+#[test]
+fn threads_that_wait_for_a_disk_are_the_disk() {
+    let verdict = alone(&steady(&[
+        (Metric::BlockedThreads, 5.0),
+        (Metric::DiskWriteBytesPerSecond, 3e6),
+    ]));
+    assert_eq!(
+        (verdict.resource, verdict.confidence),
+        (Resource::Disk, Confidence::Medium)
+    );
+    let said = "5.0 of its threads waited for a disk";
+    assert!(verdict.sentence.contains(said), "{}", verdict.sentence);
+    let now_and_then = steady(&[(Metric::BlockedThreads, 0.2)]);
+    assert_eq!(alone(&now_and_then).resource, Resource::Unknown);
+}
+
+#[test]
+fn answers_that_take_longer_while_no_more_come_are_bandwidth() {
+    let with = |level: Level, transfer: f64| Level {
+        transfer_seconds: Some(transfer),
+        bytes_per_second: 1e7,
+        ..level
+    };
+    let judged = |low: f64, high: f64, service: &Series| {
+        judge(&Known {
+            generator: None,
+            targets: &[service],
+            level: Some(&with(level(20.0, 59.0, 2.0, 100.0), low)),
+            others: &[with(level(0.0, 19.0, 8.0, 101.0), high)],
+            requests: &[],
+        })
+    };
+    let narrow = judged(0.018, 0.078, &steady(&[]));
+    assert_eq!(narrow.resource, Resource::Network);
+    assert!(
+        narrow.sentence.contains("9.5 MiB a second: bandwidth"),
+        "{}",
+        narrow.sentence
+    );
+    // A stream of fixed length: something else keeps more of them from coming.
+    assert_eq!(
+        judged(0.018, 0.018, &steady(&[])).resource,
+        Resource::Inside
+    );
+    // A server that has no CPU left answers slowly as well.
+    let busy = steady(&[(Metric::CpuCoresUsed, 1.98)]);
+    assert_eq!(judged(0.018, 0.078, &busy).resource, Resource::Cpu);
+}
+
+#[test]
+fn runs_that_fail_with_more_load_are_a_limit_inside_unless_a_resource_is_full_there() {
+    let judged = |service: &Series| {
+        let broken = Level {
+            failed_ratio: 0.12,
+            ..level(40.0, 59.0, 31.0, 300.0)
+        };
+        judge(&Known {
+            generator: None,
+            targets: &[service],
+            level: Some(&level(0.0, 39.0, 30.0, 300.0)),
+            others: &[broken, level(0.0, 10.0, 15.0, 150.0)],
+            requests: &[],
+        })
+    };
+    let verdict = judged(&steady(&[]));
+    assert_eq!(verdict.resource, Resource::Inside);
+    let said = "with 31 instead of 30 in flight 12 % of the runs failed";
+    assert!(verdict.sentence.contains(said), "{}", verdict.sentence);
+    let full_there = target(|second, sample| {
+        if second >= 40 {
+            sample.set(Metric::CpuCoresUsed, 1.99);
+        }
+    });
+    assert_eq!(judged(&full_there).resource, Resource::Cpu);
 }

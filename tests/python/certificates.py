@@ -41,9 +41,19 @@ class Certificates:
         self.issue("server", "DNS:localhost,IP:127.0.0.1")
 
     def issue(
-        self, name: str, alternative: str | None, *, subject: str = "localhost", start: int = 0, end: int = 0
+        self,
+        name: str,
+        alternative: str | None,
+        *,
+        subject: str = "localhost",
+        start: int = 0,
+        end: int = 0,
+        authority: str = "ca",
     ) -> None:
-        """Write `name`.pem and `name`.key; `start` and `end` are years, 0 for now and for soon."""
+        """Write `name`.pem and `name`.key; `start` and `end` are years, 0 for now and for soon.
+
+        `authority` signs it, though it may be none.
+        """
         self._openssl(
             "req", *_KEY, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={subject}"
         )
@@ -56,7 +66,8 @@ class Certificates:
             period += ["-startdate", f"{start}0101000000Z"]
         period += ["-enddate", f"{end}0101000000Z"] if end else ["-days", "2"]
         self._openssl(
-            *("ca", "-batch", "-config", "ca.cnf", "-cert", "ca.pem", "-keyfile", "ca.key", "-notext"),
+            *("ca", "-batch", "-config", "ca.cnf", "-notext"),
+            *("-cert", f"{authority}.pem", "-keyfile", f"{authority}.key"),
             *("-extfile", f"{name}.ext", "-in", f"{name}.csr", "-out", f"{name}.pem", *period),
         )
 

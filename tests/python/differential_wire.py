@@ -3,10 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import re
+import socket
+import struct
 from typing import Any
 
-__all__ = ["Wire", "answer", "chunked", "encoded", "in_chunks"]
+__all__ = ["Reply", "Step", "Wire", "answer", "chunked", "dribbled", "encoded", "in_chunks"]
+
+
+class Step(enum.Enum):
+    """What a reply may do besides sending bytes."""
+
+    #: Go on only when the client has seen the head, so that the rest does not come in the same packet.
+    HEAD_SEEN = enum.auto()
+    #: End the connection with a reset instead of in good order.
+    RESET = enum.auto()
+    #: End it in good order, whatever is still to come.
+    CLOSE = enum.auto()
+
+
+#: Bytes, or what is done one after the other.
+Reply = bytes | tuple[bytes | Step, ...]
+
+
+def dribbled(reply: bytes) -> Reply:
+    """Send a reply one byte at a time."""
+    return tuple(reply[at : at + 1] for at in range(len(reply)))
 
 
 def answer(body: bytes = b"ok", *headers: str, status: str = "200 OK", length: bool = True) -> bytes:
@@ -36,12 +59,13 @@ def encoded(coding: str, body: bytes) -> bytes:
 class Wire:
     """Gives the n-th request, over all connections, the n-th reply; `CLOSE` closes instead.
 
-    Closes after the last reply, too, unless told to keep.
+    Closes after the last reply, too, unless told to keep. In a reply `@PORT@` stands for this server's port.
     """
 
-    def __init__(self, replies: tuple[bytes, ...], *, keep: bool) -> None:
+    def __init__(self, replies: tuple[Reply, ...], *, keep: bool) -> None:
         self._replies = list(replies)
         self._keep = keep
+        self._head_seen = asyncio.Event()
         self.seen: list[bytes] = []
         self.accepted = 0
         self._open: set[asyncio.StreamWriter] = set()
@@ -54,6 +78,7 @@ class Wire:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
+        self._head_seen.set()
         for writer in list(self._open):
             writer.close()
         while self._open:
@@ -68,8 +93,10 @@ class Wire:
                 reply = self._replies.pop(0) if self._replies else b""
                 if reply == b"CLOSE":
                     break
-                writer.write(reply)
-                await writer.drain()
+                self._head_seen.clear()
+                for step in reply if isinstance(reply, tuple) else (reply,):
+                    if not await self._perform(step, writer):
+                        return
                 if not self._replies and not self._keep:
                     return
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -77,6 +104,26 @@ class Wire:
         finally:
             self._open.discard(writer)
             writer.close()
+
+    async def _perform(self, step: bytes | Step, writer: asyncio.StreamWriter) -> bool:
+        """Do one step of a reply; give whether the connection goes on."""
+        if isinstance(step, bytes):
+            writer.write(step.replace(b"@PORT@", str(self.port).encode()))
+            await writer.drain()
+            # The client's turn: what follows comes in a packet of its own.
+            await asyncio.sleep(0)
+        elif step is Step.HEAD_SEEN:
+            await self._head_seen.wait()
+        elif step is Step.RESET:
+            # To linger for no time (socket(7)) is to reset.
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            writer.transport.abort()
+        return isinstance(step, bytes) or step is Step.HEAD_SEEN
+
+    def head_seen(self) -> None:
+        """Tell that the client has an answer's head."""
+        self._head_seen.set()
 
     def say_now(self, data: bytes) -> None:
         """Send this on every open connection, unasked; what fits the socket is there when this returns."""

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -256,6 +257,19 @@ def test_thresholds_decide_the_exit_code(tmp_path):
     assert "runs failed" in found["stumble"]
 
 
+@pytest.mark.parametrize(("threshold", "expected"), [("runs>=1", 105), ("runs<1", 99)])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_interrupted_run_opens_no_gate(tmp_path, processes, threshold, expected):
+    write(tmp_path, WAITING.format(what="await asyncio.sleep(0)"))
+    with serving(Small) as (url, _):
+        words = ("-c", "-p", str(processes), "--threshold", threshold)
+        with Running(tmp_path, *words, URL=url) as running:
+            running.wait_for("step", times=6 * processes)
+            running.process.send_signal(signal.SIGTERM)
+            code, output = running.end()
+    assert code == expected, output
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [
@@ -288,12 +302,19 @@ def test_stdout_holds_nothing_but_the_results(tmp_path):
 def test_the_report_makes_the_same_files_again(tmp_path):
     write(tmp_path, BROWSING)
     with serving(Small) as (url, _):
-        files = ("--json", "a.json", "--csv", "a.csv", "--junit", "a.xml", "--markdown", "a.md")
+        files = ["--json", "a.json", "--csv", "a.csv", "--junit", "a.xml", "--markdown", "a.md"]
+        files += ["--html", "a.html"]
         done = run(tmp_path, "-c", "-r", "30", *files, "--threshold", "p95<1m", URL=url)
     assert done.returncode == 0, done.stdout + done.stderr
     document = read(tmp_path / "a.json")
-    assert [file["path"] for file in document["files"]] == ["a.csv", "a.xml", "a.md", "a.json"]
-    for format, name in (("csv", "a.csv"), ("junit", "a.xml"), ("markdown", "a.md")):
+    assert [file["path"] for file in document["files"]] == [
+        "a.csv",
+        "a.html",
+        "a.xml",
+        "a.md",
+        "a.json",
+    ]
+    for format, name in (("csv", "a.csv"), ("html", "a.html"), ("junit", "a.xml"), ("markdown", "a.md")):
         made = tool("report", format, tmp_path / "a.json", "-o", tmp_path / f"b.{format}")
         assert (made.returncode, made.stdout, made.stderr) == (0, "", "")
         assert (tmp_path / f"b.{format}").read_bytes() == (tmp_path / name).read_bytes()
@@ -332,6 +353,9 @@ def test_targets_are_monitored_and_judged(tmp_path):
         words = ("--monitor", f"pid:{os.getpid()}", "--monitor", "host", "--threshold", "target.memory<100%")
         done = run(tmp_path, "-c", "-d", "6", "--json", "out.json", *words, URL=url)
     assert done.returncode == 0, done.stdout + done.stderr
+    table = done.stdout[done.stdout.index("\nResources ") :]
+    assert re.search(r"^generator +CPU, cores +\d", table, re.M), table
+    assert re.search(rf"^pid:{os.getpid()} +CPU, cores +\d", table, re.M), table
     document = read(tmp_path / "out.json")
     sources = [target["source"] for target in document["monitor"]]
     assert sources == ["generator", f"pid:{os.getpid()}", "host"]

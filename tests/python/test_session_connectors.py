@@ -12,6 +12,8 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver
+from differential_wire import Wire as Replies
+from differential_wire import answer
 from molotov import _fallback
 from molotov.session import ClientSession
 from session_server import run
@@ -371,3 +373,66 @@ def test_an_unread_body_counts_until_it_is_given_up():
         assert wire.requests == 2
 
     checked(never_ends, check)
+
+
+def test_the_dns_cache_can_be_cleared():
+    async def check(wire: Wire) -> None:
+        connector = aiohttp.TCPConnector(ttl_dns_cache=None)
+        async with ClientSession(connector=connector) as session:
+            for host, port in ((None, None), ("localhost", 80), ("unknown.invalid", 1)):
+                async with session.get(named(wire)) as response:
+                    assert await response.text() == "ok"
+                connector.clear_dns_cache(host, port)
+            # As aiohttp has it, both or none.
+            with pytest.raises(ValueError):
+                connector.clear_dns_cache("localhost")
+            async with session.get(named(wire)) as response:
+                assert await response.text() == "ok"
+            assert session._foreign_reason is None
+
+    checked(at_once, check)
+
+
+@pytest.mark.parametrize("limit", [0, None, 2])
+def test_no_limit_is_zero_or_none(limit: int | None):
+    async def main() -> None:
+        for make in (aiohttp.ClientSession, ClientSession):
+            async with Wire(at_once) as wire:
+                async with make(connector=aiohttp.TCPConnector(limit=limit)) as session:
+                    assert session.connector.limit == limit
+                    responses = await asyncio.gather(*[session.get(wire.url) for _ in range(5)])
+                    assert [await response.text() for response in responses] == ["ok"] * 5
+
+    run(main())
+
+
+@pytest.mark.parametrize("ending", ["unread", "left", "released", "read"])
+def test_an_unread_body_holds_its_place(ending: str):
+    """A large one, that is: a small one has come with its head, and its connection is free again."""
+
+    async def main() -> None:
+        large = answer(b"x" * 3_000_000)
+        for make in (aiohttp.ClientSession, ClientSession):
+            connector = aiohttp.TCPConnector(limit_per_host=1)
+            async with (
+                Replies((large, answer(b"second")), keep=True) as wire,
+                make(connector=connector) as session,
+            ):
+                response = await session.get(wire.base)
+                if ending == "unread":
+                    with pytest.raises(asyncio.TimeoutError):
+                        await session.get(wire.base, timeout=aiohttp.ClientTimeout(total=0.1))
+                    assert wire.accepted == 1
+                    response.close()
+                elif ending == "left":
+                    async with response:
+                        pass
+                elif ending == "released":
+                    response.release()
+                else:
+                    assert len(await response.read()) == 3_000_000
+                async with session.get(wire.base) as second:
+                    assert await second.text() == "second"
+                assert wire.accepted == (1 if ending == "read" else 2)
+
+    run(main())

@@ -162,7 +162,8 @@ def test_force_shutdown_cancels_when_the_duration_is_over(tmp_path, words):
         code, output = running.end()
     assert code == 0
     # On a busy machine the time of one process can be over before its first run.
-    started = output.splitlines().count("step")
+    # Lines of two processes may mix.
+    started = output.count("step")
     assert 1 <= started <= (2 if words else 1)
     assert f"Interrupted runs: {started}" in output
 

@@ -116,7 +116,9 @@ def teardown(worker_id):
 def over():
     print("left open:", opened)
 """
-CAPACITY = re.compile(r"^CAPACITY (?:at least )?(\d+(?:\.\d+)?) runs/s \(95 % .+\) at (\d+) workers?\b.*$", re.M)
+CAPACITY = re.compile(
+    r"^CAPACITY (?:at least )?(\d+(?:\.\d+)?) runs/s \(95 % .+\) at (\d+) workers?\b.*$", re.M
+)
 
 
 @pytest.mark.parametrize("processes", [1, 2])

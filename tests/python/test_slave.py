@@ -121,6 +121,15 @@ def test_relative_paths_are_those_of_the_caller(repository, scratch, tmp_path):
     assert (tmp_path / "work here" / "venv" / "bin" / "python").exists()
 
 
+def test_results_are_kept_where_the_command_was_typed(repository, scratch, tmp_path):
+    source = repository({"smoke": {**QUICK, "json": "out.json", "markdown": "-"}})
+    result = _slave(scratch, source.name, "smoke", cwd=tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert json.loads((tmp_path / "out.json").read_text())["counts"]["succeeded"] == 1
+    assert list(scratch.iterdir()) == []
+    assert "# " in result.stdout, "a dash is still stdout"
+
+
 def test_requirements_are_installed_and_importable(repository, scratch):
     files = {
         "requirements.txt": "thing_of_the_test\n",

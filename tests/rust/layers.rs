@@ -9,14 +9,20 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("http", &[]),
     ("metrics", &[]),
     ("monitor", &[]),
+    ("schedule", &[]),
     ("engine", &["metrics"]),
     ("sizing", &["metrics"]),
     ("verdict", &["monitor"]),
     ("results", &["metrics", "monitor", "sizing", "verdict"]),
     (
+        "report",
+        &["metrics", "monitor", "results", "sizing", "verdict"],
+    ),
+    (
         "python",
         &[
-            "engine", "http", "metrics", "monitor", "results", "sizing", "verdict",
+            "engine", "http", "metrics", "monitor", "report", "results", "schedule", "sizing",
+            "verdict",
         ],
     ),
     ("launcher", &["python"]),

@@ -2,8 +2,11 @@
 
 #[cfg(feature = "python")]
 mod binary;
+// Marked, so that Clippy allows in the checks what it allows in tests.
+#[cfg(test)]
+mod fuzz;
 mod layers;
 mod monitor;
-// Marked, so that Clippy allows in its helpers what it allows in tests.
+// As above.
 #[cfg(test)]
 mod sizing;

@@ -42,14 +42,14 @@ class _Guard:
 
 
 class LiveStatus:
-    """One line: workers, successes, failures, requests per second, elapsed time."""
+    """One line: workers, successes, failures, requests per second, elapsed time; with a rate also that."""
 
     def __init__(self, terminal: TextIO) -> None:
         self._terminal = terminal
         self._colour = "NO_COLOR" not in os.environ
         self._shown = False
         self._started = monotonic()
-        self._samples: list[tuple[float, int]] = []
+        self._samples: dict[str, list[tuple[float, int]]] = {}
         self._originals: tuple[TextIO, TextIO] | None = None
 
     def start(self) -> None:
@@ -87,12 +87,13 @@ class LiveStatus:
         except (OSError, ValueError):
             pass
 
-    def _rate(self, requests: int, now: float) -> float:
-        self._samples.append((now, requests))
-        while len(self._samples) > 2 and now - self._samples[1][0] >= _RATE_SECONDS:
-            del self._samples[0]
-        since, before = self._samples[0]
-        return (requests - before) / (now - since) if now > since else 0.0
+    def _rate(self, what: str, count: int, now: float) -> float:
+        samples = self._samples.setdefault(what, [])
+        samples.append((now, count))
+        while len(samples) > 2 and now - samples[1][0] >= _RATE_SECONDS:
+            del samples[0]
+        since, before = samples[0]
+        return (count - before) / (now - since) if now > since else 0.0
 
     def line(self, results: Mapping[str, int], now: float) -> str:
         """Return the line for these counts, cut to the terminal's width."""
@@ -101,9 +102,12 @@ class LiveStatus:
             f"workers {results.get('WORKER', 0)}",
             f"successes {results.get('OK', 0)}",
             f"failures {failures}",
-            f"{self._rate(results.get('REQUESTS', 0), now):.0f} req/s",
+            f"{self._rate('requests', results.get('REQUESTS', 0), now):.0f} req/s",
             f"elapsed {_duration(now - self._started)}",
         ]
+        if "TARGET" in results:
+            started = self._rate("started", results.get("STARTED", 0), now)
+            parts.insert(0, f"target {results['TARGET']} runs/s, started {started:.0f}")
         if results.get("PROCESS", 1) > 1:
             parts.insert(0, f"processes {results['PROCESS']}")
         line = " · ".join(parts)

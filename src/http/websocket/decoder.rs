@@ -167,13 +167,14 @@ impl Decoder {
 
     /// The header, checked as far as it has come; `None` when it is not complete.
     fn read_header(&mut self, input: &mut &[u8]) -> Result<Option<Header>, Failure> {
+        let had = self.head_len;
         if !self.fill_head(2, input) {
             return Ok(None);
         }
         let [first, second, ..] = self.head;
         let code = first & 0x0f;
-        // Both bytes are checked when the second arrives, and never again.
-        if self.head_len == 2 {
+        // Both bytes are checked when the second arrives, and never again: the check notes what it sees.
+        if had < 2 {
             self.check_start(first, second)?;
         }
         let length_end = match second & 0x7f {
@@ -181,7 +182,6 @@ impl Decoder {
             127 => 10,
             _ => 2,
         };
-        let had = self.head_len;
         if !self.fill_head(length_end, input) {
             return Ok(None);
         }
@@ -194,7 +194,7 @@ impl Decoder {
                 .iter()
                 .fold(0, |length, byte| length << 8 | u64::from(*byte)),
         };
-        if had <= length_end {
+        if had < length_end {
             self.check_length(code, length)?;
         }
         let masked = second & 0x80 != 0;

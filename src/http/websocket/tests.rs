@@ -374,6 +374,26 @@ fn a_small_window_is_kept_to() {
 }
 
 #[test]
+fn a_header_may_be_cut_anywhere() {
+    // Found by fuzzing: cut after two of its bytes, the header of a compressed first part was refused.
+    let mut random = fastrand::Rng::with_seed(1);
+    let content: Vec<u8> = (0..200).map(|_| random.u8(..)).collect();
+    let mut compressed = Vec::new();
+    assert!(
+        Deflater::new(15, false)
+            .unwrap()
+            .deflate(&content, &mut compressed)
+    );
+    // A length of two bytes, and an empty end with a mask.
+    let data = [frame(0x42, &compressed), vec![0x80, 0x80, 1, 2, 3, 4]].concat();
+    for place in 0..data.len() {
+        let pieces = [&data[..place], b"", &data[place..]];
+        let seen = decode(Decoder::new(1000, true, true), pieces);
+        assert_eq!(seen, [Ok(Message::Binary(content.clone().into()))]);
+    }
+}
+
+#[test]
 fn empty_messages_compress_to_something() {
     let mut deflater = Deflater::new(15, false).unwrap();
     let mut bytes = Vec::new();

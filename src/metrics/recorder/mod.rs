@@ -33,6 +33,8 @@ const REMEMBERED_URLS: usize = 64;
 pub enum Kind {
     /// Runs of a scenario.
     Scenario,
+    /// Runs of a scenario from when they were to start; only where a rate is set.
+    Response,
     /// HTTP requests of one method and path template.
     Request,
 }
@@ -42,6 +44,7 @@ impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Scenario => "scenario",
+            Self::Response => "response",
             Self::Request => "request",
         }
     }
@@ -150,10 +153,11 @@ impl Series {
     }
 }
 
-/// One line of results. Times are service times: from the sending of a request (or the start of a run) to its end.
+/// One line of results. Times are service times: from the sending of a request (or the start of a run) to its end; of
+/// [`Kind::Response`], from when a run was to start.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
-    /// Scenario or request.
+    /// Scenario, response or request.
     pub kind: Kind,
     /// The scenario's name, or `METHOD host/path` with identifiers as `{id}`.
     pub name: String,
@@ -204,7 +208,7 @@ impl Row {
 
     fn order(&self, other: &Self) -> Ordering {
         let rank = |row: &Self| match row.kind {
-            Kind::Scenario => (row.kind, false, 0),
+            Kind::Scenario | Kind::Response => (row.kind, false, 0),
             Kind::Request => (row.kind, row.name == OTHER, u64::MAX - row.count),
         };
         let ranks = rank(self).cmp(&rank(other));
@@ -227,6 +231,7 @@ struct Remembered {
 pub struct Recorder {
     series: Vec<Series>,
     scenarios: FxHashMap<String, Id>,
+    responses: FxHashMap<String, Id>,
     requests: FxHashMap<String, Id>,
     remembered: Box<[Remembered]>,
     scratch: String,
@@ -244,6 +249,7 @@ impl Recorder {
         Self {
             series: Vec::new(),
             scenarios: FxHashMap::default(),
+            responses: FxHashMap::default(),
             requests: FxHashMap::default(),
             remembered: vec![Remembered::default(); REMEMBERED_URLS].into_boxed_slice(),
             scratch: String::new(),
@@ -253,6 +259,11 @@ impl Recorder {
     /// Where runs of that scenario are recorded.
     pub fn scenario_id(&mut self, name: &str) -> Id {
         self.series_id(Kind::Scenario, name)
+    }
+
+    /// Where response times of that scenario are recorded: of its runs, from when they were to start.
+    pub fn response_id(&mut self, scenario: &str) -> Id {
+        self.series_id(Kind::Response, scenario)
     }
 
     /// Where requests of that method to that host and path are recorded. See [`request_id_of`](Self::request_id_of);
@@ -310,6 +321,7 @@ impl Recorder {
     fn series_id(&mut self, kind: Kind, name: &str) -> Id {
         let known = match kind {
             Kind::Scenario => &mut self.scenarios,
+            Kind::Response => &mut self.responses,
             Kind::Request => &mut self.requests,
         };
         if let Some(id) = known.get(name) {
@@ -426,6 +438,11 @@ impl Recorder {
         } else {
             requests.into_histogram()
         }
+    }
+
+    /// The response times of all runs, in microseconds; nothing without a rate.
+    pub fn response_times(&self) -> Histogram<u64> {
+        self.distribution(Kind::Response, |_| true).into_histogram()
     }
 
     /// How many requests took longer than `limit`, and how many there were. Of runs, when there was no request.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::super::files::Files;
 use super::super::metric::Metric;
-use super::super::process::hottest::Hottest;
+use super::super::process::threads::ThreadMeter;
 use super::super::roots::Roots;
 use super::super::sample::{Event, Sample};
 use super::super::{Error, Sampler};
@@ -65,7 +65,7 @@ pub(in super::super) struct GroupMeter {
     identity: Option<u64>,
     is_gone: bool,
     usage: UsageMeter,
-    hottest: Hottest,
+    threads: ThreadMeter,
 }
 
 impl GroupMeter {
@@ -77,7 +77,7 @@ impl GroupMeter {
             identity: None,
             is_gone: false,
             usage: UsageMeter::default(),
-            hottest: Hottest::default(),
+            threads: ThreadMeter::default(),
         };
         meter.identity = meter.read_identity();
         meter
@@ -121,7 +121,7 @@ impl GroupMeter {
         let is_another = self.is_gone || identity != self.identity;
         if is_another {
             self.usage.restart();
-            self.hottest = Hottest::default();
+            self.threads = ThreadMeter::default();
         }
         self.is_gone = false;
         self.identity = identity;
@@ -140,10 +140,10 @@ impl GroupMeter {
             pids.as_ref().map(|pids| pids.len() as u64),
         );
         let pids = pids.unwrap_or_default();
-        let hottest = self
-            .hottest
+        let thread_use = self
+            .threads
             .observe(now, &self.roots, &mut self.files, pids.into_iter());
-        sample.set(Metric::HottestThreadCores, hottest);
+        thread_use.fill(&mut sample);
         sample
     }
 

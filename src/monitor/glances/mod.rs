@@ -183,9 +183,18 @@ fn choose(path: &Path, wanted: Option<&str>, mut subjects: Vec<Subject>) -> Resu
     }
 }
 
+/// What a finished file holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct History {
+    /// Its rows, from the first one on.
+    pub series: Series,
+    /// The time of the first row as the file has it: Glances writes local time without a zone. Empty without rows.
+    pub began: String,
+}
+
 /// Reads a finished file. Times are those of its `timestamp` column, counted from the first row; a row without one, or
 /// with one that goes back, is left out.
-pub fn history(path: &Path, container: Option<&str>) -> Result<Series, Error> {
+pub fn history(path: &Path, container: Option<&str>) -> Result<History, Error> {
     let bytes = std::fs::read(path).map_err(Error::read(path))?;
     let mut text = String::from_utf8_lossy(&bytes).into_owned();
     text.push('\n');
@@ -194,26 +203,32 @@ pub fn history(path: &Path, container: Option<&str>) -> Result<Series, Error> {
         path: path.to_owned(),
         container: container.map(str::to_owned),
     };
-    let mut series = Series::new(source.to_string());
+    let mut history = History {
+        series: Series::new(source.to_string()),
+        began: String::new(),
+    };
     let Some(heading) = records.next() else {
-        return Ok(series);
+        return Ok(history);
     };
     let mut table = Table::new(path, container, &heading)?;
     let mut first = None;
     for record in records {
         let position = table.positions.get("timestamp");
-        let seconds = position.and_then(|position| timestamp::seconds(record.get(*position)?));
-        let Some(seconds) = seconds else {
+        let time = position.and_then(|position| record.get(*position));
+        let Some(seconds) = time.and_then(|time| timestamp::seconds(time)) else {
             continue;
         };
+        if first.is_none() {
+            history.began = time.cloned().unwrap_or_default();
+        }
         let since = seconds - *first.get_or_insert(seconds);
         if let Ok(since) = u64::try_from(since) {
             let now = Duration::from_secs(since);
             let sample = table.sample(&record, now);
-            series.push(now, &sample);
+            history.series.push(now, &sample);
         }
     }
-    Ok(series)
+    Ok(history)
 }
 
 #[cfg(test)]

@@ -7,11 +7,16 @@ use std::time::Duration;
 use super::super::fixture::Tree;
 use super::super::metric::Metric;
 use super::super::sample::{Event, Sample};
+use super::super::series::Series;
 use super::super::{Error, Sampler};
-use super::{Glances, history};
+use super::Glances;
 
 const fn at(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
+}
+
+fn history(path: &std::path::Path, container: Option<&str>) -> Result<Series, Error> {
+    super::history(path, container).map(|history| history.series)
 }
 
 #[track_caller]
@@ -218,4 +223,19 @@ fn every_refusal_is_one_line_that_names_the_file() {
     }
     assert!(Glances::new(&path, Some("a.b")).is_ok());
     assert!(Glances::new(&path, Some("host")).is_ok());
+}
+
+#[test]
+fn a_history_knows_when_it_began() {
+    let tree = Tree::new();
+    let path = tree.path("out.csv");
+    tree.write(&[(
+        "out.csv",
+        &format!("{HOST}\r\n{}{}", host_row(7, "1.0"), host_row(9, "2.0")),
+    )]);
+    let history = super::history(&path, None).unwrap();
+    assert_eq!(history.began, "2026-11-25 19:58:07");
+    assert_eq!(history.series.len(), 2);
+    tree.write(&[("out.csv", "")]);
+    assert_eq!(super::history(&path, None).unwrap().began, "");
 }

@@ -1,7 +1,7 @@
 //! `/proc/stat`: what the cores did.
 //!
 //! Owns the times of each core. Ratios are of the core's own ticks rather than of the clock, so that rounding and cores
-//! that were offline do no harm. Called by the host sampler.
+//! that were offline do no harm. Called by the host sampler, and by that of processes for the share of the whole machine.
 
 use super::super::metric::Metric;
 use super::super::sample::Sample;
@@ -16,7 +16,7 @@ struct Times {
 
 /// The previous times of each core, by its number.
 #[derive(Debug, Default)]
-pub(super) struct CpuMeter {
+pub(in super::super) struct CpuMeter {
     before: Vec<Option<Times>>,
 }
 
@@ -50,8 +50,16 @@ impl Times {
 }
 
 impl CpuMeter {
+    /// Busy share of all cores since the last time, time given to other machines included.
+    pub(in super::super) fn busy_ratio(&mut self, text: &str) -> Option<f64> {
+        let mut sample = Sample::default();
+        self.fill(&mut sample, text);
+        let stolen = sample.get(Metric::CpuStealRatio)?;
+        Some((sample.utilization(Metric::CpuCoresUsed)? + stolen).min(1.0))
+    }
+
     /// Sets what the cores did since the last time; nothing but the number of cores on the first.
-    pub(super) fn fill(&mut self, sample: &mut Sample, text: &str) {
+    pub(in super::super) fn fill(&mut self, sample: &mut Sample, text: &str) {
         let (mut used, mut stolen, mut all, mut cores) = (0.0, 0, 0, 0_u64);
         let mut now = Vec::with_capacity(self.before.len());
         for line in text.lines().take_while(|line| line.starts_with("cpu")) {

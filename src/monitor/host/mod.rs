@@ -4,7 +4,7 @@
 //! generator's too. Inside a container it shows what the container is allowed to see of the machine. Called by the
 //! driver.
 
-mod cpu;
+pub(super) mod cpu;
 mod disk;
 mod memory;
 pub(super) mod network;

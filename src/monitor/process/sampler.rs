@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::super::cgroup::Allowance;
 use super::super::counter::{Counter, Step};
 use super::super::files::Files;
+use super::super::host::cpu::CpuMeter;
 use super::super::metric::Metric;
 use super::super::roots::Roots;
 use super::super::sample::{Event, Sample};
@@ -56,6 +57,7 @@ pub(in super::super) struct ProcessMeter {
     files: Files,
     set: ProcessSet,
     allowance: Allowance,
+    machine: CpuMeter,
     cpu: Counter,
     read: Counter,
     written: Counter,
@@ -70,6 +72,7 @@ impl ProcessMeter {
             roots,
             files: Files::default(),
             set,
+            machine: CpuMeter::default(),
             cpu: Counter::default(),
             read: Counter::default(),
             written: Counter::default(),
@@ -117,7 +120,10 @@ impl ProcessMeter {
         };
         let cores = ticks.map(|ticks| ticks / self.roots.clock_ticks_per_second as f64);
         sample.set(Metric::CpuCoresUsed, cores);
-        sample.set(Metric::HottestThreadCores, seen.hottest_thread_cores);
+        seen.thread_use.fill(&mut sample);
+        let machine = self.files.read(&self.roots.proc("stat")).ok();
+        let busy = machine.and_then(|text| self.machine.busy_ratio(text));
+        sample.set(Metric::MachineBusyRatio, busy);
         sample.set_count(
             Metric::MemoryBytes,
             seen.resident_pages * self.roots.page_bytes,
@@ -127,6 +133,10 @@ impl ProcessMeter {
         if let Some((open, limit)) = seen.descriptors {
             sample.set_count(Metric::OpenDescriptors, open);
             sample.set_count(Metric::DescriptorLimit, limit);
+        }
+        if let Some((used, limit)) = seen.address_space {
+            sample.set_count(Metric::AddressSpaceBytes, used);
+            sample.set_count(Metric::AddressSpaceLimitBytes, limit);
         }
         let (read, written) = seen.storage.unzip();
         sample.set(Metric::DiskReadBytesPerSecond, self.read.rate(now, read));

@@ -13,8 +13,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::super::files::Files;
 use super::super::roots::Roots;
-use super::hottest::Hottest;
 use super::stat::Stat;
+use super::threads::{ThreadMeter, ThreadUse};
 
 /// A process known not to belong is looked at again every so many samples, in case its number was given to another.
 const RECHECK_SAMPLES: usize = 16;
@@ -26,11 +26,18 @@ struct Member {
     is_root: bool,
     stat: Stat,
     storage: Option<Storage>,
-    descriptor_limit: Option<u64>,
+    limits: Option<Limits>,
     /// What vanished children had used and this parent has not shown yet.
     debt: Use,
     /// What it has waited for since the last look, and what it read and wrote.
     step: Use,
+}
+
+/// Soft limits of a process (`/proc/PID/limits`); `None` where there is none.
+#[derive(Debug, Clone, Copy, Default)]
+struct Limits {
+    descriptors: Option<u64>,
+    address_space_bytes: Option<u64>,
 }
 
 /// `read_bytes` and `write_bytes` of `/proc/PID/io`: what really went to or came from disks.
@@ -58,10 +65,11 @@ pub(in super::super) struct Observation {
     pub(in super::super) resident_pages: u64,
     pub(in super::super) processes: u64,
     pub(in super::super) threads: u64,
-    /// Cores used by the busiest thread.
-    pub(in super::super) hottest_thread_cores: Option<f64>,
+    pub(in super::super) thread_use: ThreadUse,
     /// Open descriptors and their limit, of the process closest to it.
     pub(in super::super) descriptors: Option<(u64, Option<u64>)>,
+    /// Virtual memory and its limit (`RLIMIT_AS`), of the process closest to it; `None` without any limit.
+    pub(in super::super) address_space: Option<(u64, u64)>,
     /// How many of the roots are still alive.
     pub(in super::super) roots_alive: usize,
     /// A living member to ask for limits, a root if possible.
@@ -78,7 +86,7 @@ pub(in super::super) struct ProcessSet {
     /// Whether what newcomers used before this look belongs to the time before the set began.
     is_baseline: bool,
     total: Use,
-    hottest: Hottest,
+    threads: ThreadMeter,
     looks: usize,
     size_counts_descriptors: Option<bool>,
 }
@@ -91,7 +99,7 @@ impl ProcessSet {
             outsiders: FxHashMap::default(),
             is_baseline: true,
             total: Use::default(),
-            hottest: Hottest::default(),
+            threads: ThreadMeter::default(),
             looks: 0,
             size_counts_descriptors: None,
         }
@@ -291,6 +299,7 @@ impl ProcessSet {
             ..Observation::default()
         };
         let mut fullest = -1.0;
+        let mut most_address_space = -1.0;
         for member in self
             .members
             .iter_mut()
@@ -304,22 +313,31 @@ impl ProcessSet {
             if member.storage.is_some() {
                 observation.storage = Some((self.total.read_bytes, self.total.written_bytes));
             }
-            if refresh || member.descriptor_limit.is_none() {
-                member.descriptor_limit = read_descriptor_limit(member.pid, roots, files);
+            if refresh || member.limits.is_none() {
+                member.limits = read_limits(member.pid, roots, files);
+            }
+            let limits = member.limits.unwrap_or_default();
+            if let Some(limit) = limits.address_space_bytes {
+                let used = member.stat.address_space_bytes;
+                let share = used as f64 / limit as f64;
+                if share > most_address_space {
+                    most_address_space = share;
+                    observation.address_space = Some((used, limit));
+                }
             }
             if let Some(open) = count_descriptors(member.pid, roots, by_size) {
-                let share = member
-                    .descriptor_limit
+                let share = limits
+                    .descriptors
                     .map_or(0.0, |limit| open as f64 / limit as f64);
                 if share > fullest {
                     fullest = share;
-                    observation.descriptors = Some((open, member.descriptor_limit));
+                    observation.descriptors = Some((open, limits.descriptors));
                 }
             }
         }
         let living = self.members.iter().filter(|member| !member.stat.is_dead);
-        observation.hottest_thread_cores =
-            self.hottest
+        observation.thread_use =
+            self.threads
                 .observe(now, roots, files, living.map(|member| member.pid));
         observation
     }
@@ -332,7 +350,7 @@ impl Member {
             is_root,
             stat,
             storage,
-            descriptor_limit: None,
+            limits: None,
             debt: Use::default(),
             step: Use::default(),
         }
@@ -392,12 +410,17 @@ fn read_storage(pid: u32, roots: &Roots, files: &mut Files) -> Option<Storage> {
     })
 }
 
-fn read_descriptor_limit(pid: u32, roots: &Roots, files: &mut Files) -> Option<u64> {
+fn read_limits(pid: u32, roots: &Roots, files: &mut Files) -> Option<Limits> {
     let text = files.read(&roots.of_process(pid, "limits")).ok()?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"))?;
-    line.split_whitespace().next()?.parse().ok()
+    // The soft limit comes first; `unlimited` is no number.
+    let soft = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse().ok()
+    };
+    Some(Limits {
+        descriptors: soft("Max open files"),
+        address_space_bytes: soft("Max address space"),
+    })
 }
 
 /// Since Linux 6.2 the size of `/proc/PID/fd` is the number of descriptors, which spares listing thousands of them.

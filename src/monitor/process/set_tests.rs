@@ -286,5 +286,49 @@ fn the_busiest_thread_is_found() {
     let seen = machine
         .set
         .observe(Duration::from_secs(2), &machine.roots, &mut machine.files);
-    assert_eq!(seen.hottest_thread_cores, Some(0.8));
+    assert_eq!(seen.thread_use.hottest_cores, Some(0.8));
+}
+
+#[test]
+fn the_thread_that_wants_most_is_told_from_the_busiest() {
+    let mut machine = Machine::new(true, &[line(100, 1, 0, 0)]);
+    let schedule = |first: &str, second: &str| {
+        machine.tree.write(&[
+            ("proc/100/task/100/stat", &line(100, 1, 0, 0).text()),
+            ("proc/100/task/100/schedstat", first),
+            (
+                "proc/100/task/105/stat",
+                &line(105, 1, 0, 0).text().replace(" S ", " D "),
+            ),
+            ("proc/100/task/105/schedstat", second),
+        ]);
+    };
+    let mut look = |seconds| {
+        let now = Duration::from_secs(seconds);
+        machine
+            .set
+            .observe(now, &machine.roots, &mut machine.files)
+            .thread_use
+    };
+    schedule("1000 1000 5", "0 0 1");
+    assert_eq!(look(1).blocked, Some(1));
+    // One ran for half of the two seconds, the other for a quarter of it and waited for the rest.
+    schedule("1000001000 200001000 9", "500000000 1500000000 7");
+    let seen = look(3);
+    assert_eq!(seen.wanted_cores, Some(1.0));
+    assert_eq!(seen.wanted_wait_cores, Some(0.75));
+    assert_eq!(seen.waiting, Some(0.85));
+}
+
+#[test]
+fn an_address_space_without_a_limit_is_not_told() {
+    let mut machine = Machine::new(true, &[line(100, 1, 0, 0)]);
+    assert_eq!(machine.look().address_space, None);
+    let limits = "Max address space         4000000              unlimited            bytes\n";
+    machine.tree.write(&[("proc/100/limits", limits)]);
+    let used = machine.look().address_space;
+    assert!(
+        matches!(used, Some((used, 4_000_000)) if used > 0),
+        "{used:?}"
+    );
 }

@@ -1,13 +1,17 @@
 //! `/proc/PID/stat` and `/proc/PID/task/TID/stat`.
 //!
-//! Owns the meaning of the fields (`proc_pid_stat(5)`). Called by the process set and the search for the hottest thread.
+//! Owns the meaning of the fields (`proc_pid_stat(5)`). Called by the process set and the thread meter.
 
 /// The fields that are used here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) struct Stat {
     /// Dead and not yet waited for, or about to be.
     pub(in super::super) is_dead: bool,
+    /// Sleeps in the kernel and cannot be interrupted, nearly always because it waits for a disk.
+    pub(in super::super) is_blocked: bool,
     pub(in super::super) parent: u32,
+    /// Virtual memory.
+    pub(in super::super) address_space_bytes: u64,
     /// User and system time of all its threads, exited ones included, in clock ticks.
     pub(in super::super) own_ticks: u64,
     /// The same of the children it has waited for, and of theirs.
@@ -32,10 +36,13 @@ impl Stat {
         let reaped_system = number(0)?;
         let threads = number(2)?;
         let start_ticks = number(1)?;
-        let resident_pages = number(1)?;
+        let address_space_bytes = number(0)?;
+        let resident_pages = number(0)?;
         Some(Self {
             is_dead: matches!(state, "Z" | "X" | "x"),
+            is_blocked: state == "D",
             parent,
+            address_space_bytes,
             own_ticks: user + system,
             reaped_ticks: reaped_user + reaped_system,
             threads,
@@ -55,7 +62,9 @@ mod tests {
                     18446744073709551615 1 1 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n";
         let expected = Stat {
             is_dead: false,
+            is_blocked: false,
             parent: 12,
+            address_space_bytes: 3_133_440,
             own_ticks: 40,
             reaped_ticks: 240,
             threads: 6,

@@ -4,8 +4,8 @@
 //! the end of the connection, and the end of an exchange. Bytes that need no decoding go past it: [`super::direct`].
 
 use super::{Arrived, Complete, Connection, Content, State, Turn, Upgraded};
-use crate::http::codec::{Framing, Limits, ResponseHead};
-use crate::http::error::Error;
+use crate::http::codec::{Framing, Limits, MAX_INTERIM_RESPONSES, ResponseHead};
+use crate::http::error::{self, Error};
 use crate::python::body::{Body, Content as BodyContent, HIGH_WATER_BYTES};
 use crate::python::carrier::Carrier;
 use crate::python::pool::CountedPlace;
@@ -14,9 +14,6 @@ use pyo3::prelude::*;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// Interim (1xx) answers that one request may get.
-const MAX_INTERIM: u8 = 16;
 
 impl State {
     /// Takes what was read. `None`: nothing to tell anybody yet.
@@ -64,8 +61,9 @@ impl State {
             match heads.parse(data, flight.head_request, &limits)? {
                 Some(head) if (100..200).contains(&head.status) && head.status != 101 => {
                     flight.interim += 1;
-                    if flight.interim > MAX_INTERIM {
-                        let message = format!("more than {MAX_INTERIM} interim responses");
+                    if usize::from(flight.interim) > MAX_INTERIM_RESPONSES {
+                        let message =
+                            format!("more than {MAX_INTERIM_RESPONSES} interim responses");
                         return Err(Error::BadResponse { message });
                     }
                     if let Some(held) = flight.held.take() {
@@ -162,6 +160,7 @@ impl State {
                 let body = Body::new(carrier, decoded, high_water);
                 receiving.body = Arc::downgrade(&body);
                 if let Some(flight) = &mut self.flight {
+                    flight.head_at = Some(Instant::now());
                     flight.receiving = Some(receiving);
                 }
                 (Content::Streaming(body), None)
@@ -234,15 +233,18 @@ impl State {
     pub(super) fn read_failed(&mut self, error: io::Error) -> Turn {
         let receiving = self
             .flight
-            .as_ref()
-            .is_some_and(|flight| flight.receiving.is_some());
-        let error = Arc::new(error);
-        Turn::Over(Some(if receiving {
-            Error::Payload {
-                message: format!("Response payload is not completed: {error}"),
+            .as_mut()
+            .and_then(|flight| flight.receiving.as_mut());
+        Turn::Over(Some(match receiving.map(Receiving::eof) {
+            None => Error::Os(Arc::new(error)),
+            // A body that only the end of the connection ends has not come whole either.
+            Some(Ok(())) => Error::payload(format!(
+                "Response payload is not completed: {}",
+                error::described(&error)
+            )),
+            Some(Err(incomplete)) => {
+                Error::payload(format!("{incomplete}. {}", error::described(&error)))
             }
-        } else {
-            Error::Os(error)
         }))
     }
 
@@ -254,6 +256,9 @@ impl State {
         self.incoming = Vec::new();
         Some(Complete {
             ended: now,
+            transfer: flight
+                .head_at
+                .map(|head_at| now.saturating_duration_since(head_at)),
             // Bytes behind a response belong to no request: such a connection is not trusted again.
             reusable: flight.keep_alive
                 && !flight.uploading

@@ -111,6 +111,8 @@ struct Flight {
     held: Option<Vec<u8>>,
     interim: u8,
     receiving: Option<Receiving>,
+    /// When the head was there, if the body was not.
+    head_at: Option<Instant>,
     status: u16,
     received_bytes: u64,
     keep_alive: bool,
@@ -174,6 +176,8 @@ enum Turn {
 /// An exchange that has ended well.
 struct Complete {
     ended: Instant,
+    /// From the head to the last byte, if they came apart.
+    transfer: Option<Duration>,
     reusable: bool,
     sent: Sent,
     status: u16,
@@ -260,6 +264,7 @@ impl Connection {
             held: job.held_body(),
             interim: 0,
             receiving: None,
+            head_at: None,
             status: 0,
             received_bytes: 0,
             keep_alive: true,
@@ -460,6 +465,9 @@ impl Connection {
             Some(complete.status),
             complete.received_bytes,
         );
+        if let Some(transfer) = complete.transfer {
+            self.engine.record_transfer(py, transfer);
+        }
         if complete.reusable {
             self.pool.put_back(py, self);
         } else {

@@ -13,7 +13,6 @@ use crate::python::urls;
 use pyo3::intern;
 use pyo3::prelude::*;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 enum Next {
     Deliver {
@@ -58,17 +57,14 @@ impl Job {
         let head = arrived.head;
         let session = self.session.get();
         if head.set_cookie && !self.options.bare {
-            for (name, value) in codec::headers(&arrived.raw) {
-                if name.eq_ignore_ascii_case(b"set-cookie") {
-                    let value = String::from_utf8_lossy(value);
-                    session.take_cookie(py, &self.url.target, &value, SystemTime::now());
-                }
-            }
+            session.take_cookies(py, &self.url.target, &arrived.raw);
         }
         let added = self.added(py);
         let redirect = self.options.follow && matches!(head.status, 301 | 302 | 303 | 307 | 308);
         let location = redirect.then(|| {
-            codec::header(&arrived.raw, "location").or_else(|| codec::header(&arrived.raw, "uri"))
+            codec::header(&arrived.raw, "location")
+                .filter(|value| !value.is_empty())
+                .or_else(|| codec::header(&arrived.raw, "uri"))
         });
         let location = location
             .flatten()
@@ -119,7 +115,7 @@ impl Job {
                     .collect();
                 return Err(errors::too_many_redirects(py, &history));
             }
-            let text = next?;
+            let (text, credentials) = next?;
             let (text, fragment) = text.split_once('#').unwrap_or((&text, ""));
             job.fragment = (!fragment.is_empty()).then(|| fragment.into());
             let url = urls::encoded(py, &job.engine, text)
@@ -157,6 +153,9 @@ impl Job {
                     route: job.key.route,
                 };
             }
+            if credentials.is_some() {
+                job.authorization = credentials;
+            }
             job.url = url;
             job.place = Place::Unsent;
             job.resent = false;
@@ -170,11 +169,12 @@ impl Job {
         }
     }
 
-    pub(super) fn redirect_target(
+    /// The URL to go to, and the value of `Authorization` when it names a user.
+    fn redirect_target(
         py: Python<'_>,
         current: &str,
         location: &str,
-    ) -> PyResult<String> {
+    ) -> PyResult<(String, Option<String>)> {
         let target = py
             .import("molotov._redirect")?
             .call_method1(intern!(py, "next_url"), (current, location))?;

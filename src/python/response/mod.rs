@@ -276,6 +276,7 @@ impl Response {
     fn charset(&self) -> Option<String> {
         codec::header(self.head(), "content-type")
             .and_then(|value| charset(&latin1(value)).map(str::to_owned))
+            .filter(|charset| !charset.is_empty())
     }
 
     #[getter]

@@ -17,7 +17,8 @@ pub enum ThresholdError {
     /// Nothing that is measured.
     #[error(
         "threshold {text:?}: {quantity:?} is not measured; p50 to p99.9, avg, min, max, error-rate, rps, runs, requests, \
-         failures, target.cpu, target.memory, target.disk, target.network and the same of generator are"
+         failures, target.cpu, target.memory, target.disk, target.network and the same of generator are; with --rate also \
+         response.p95 and its kind, late and not-started"
     )]
     Quantity {
         /// The whole threshold.
@@ -77,7 +78,12 @@ impl FromStr for Threshold {
             return Err(ThresholdError::Form(text));
         };
         let (left, right) = (left.trim(), right.trim());
-        let Some(quantity) = quantity(left) else {
+        let response = left.strip_prefix("response.");
+        let known = match response {
+            Some(time) => quantity(time).filter(|quantity| quantity.is_time()),
+            None => quantity(left),
+        };
+        let Some(quantity) = known else {
             return Err(ThresholdError::Quantity {
                 quantity: left.to_owned(),
                 text,
@@ -99,12 +105,25 @@ impl FromStr for Threshold {
             }
             Some(what) => read_scope(what).ok_or_else(|| ThresholdError::Scope(text.clone()))?,
         };
+        let of_responses = response.is_some();
+        let fits = match scope {
+            Scope::Run => true,
+            Scope::Scenario(_) => !quantity.is_of_starts(),
+            Scope::Request(_) => !quantity.is_of_starts() && !of_responses,
+        };
+        if !fits {
+            return Err(ThresholdError::NotScoped {
+                quantity: left.to_owned(),
+                text,
+            });
+        }
         Ok(Self {
             text,
             quantity,
             comparison,
             limit,
             scope,
+            of_responses,
         })
     }
 }
@@ -120,6 +139,8 @@ fn quantity(text: &str) -> Option<Quantity> {
         "runs" => Quantity::Runs,
         "requests" => Quantity::Requests,
         "failures" | "failed" => Quantity::Failures,
+        "late" => Quantity::Late,
+        "not-started" | "not_started" | "dropped_iterations" => Quantity::NotStarted,
         _ => {
             return match text.split_once('.') {
                 Some((whose @ ("target" | "generator"), what)) => usage(whose, what),
@@ -203,9 +224,24 @@ fn limit(quantity: Quantity, text: &str) -> Result<(Quantity, f64), &'static str
         Quantity::Usage(..) | Quantity::Memory(_) => {
             read(number.and_then(share), "share; 80% and 0.8 are")
         }
-        Quantity::Runs | Quantity::Requests | Quantity::Failures => {
-            read(number.filter(|_| unit.is_empty()), "number")
+        Quantity::Late | Quantity::NotStarted if unit == "%" => {
+            let ratio = if quantity == Quantity::Late {
+                Quantity::LateRatio
+            } else {
+                Quantity::NotStartedRatio
+            };
+            let number = number.ok_or("number or share; 10 and 1% are")?;
+            Ok((ratio, number / 100.0))
         }
+        Quantity::Late | Quantity::NotStarted => read(
+            number.filter(|_| unit.is_empty()),
+            "number or share; 10 and 1% are",
+        ),
+        Quantity::LateRatio
+        | Quantity::NotStartedRatio
+        | Quantity::Runs
+        | Quantity::Requests
+        | Quantity::Failures => read(number.filter(|_| unit.is_empty()), "number"),
     }
 }
 
@@ -298,6 +334,10 @@ mod tests {
             ("p95<5 for x", "after 'for'"),
             ("p95<5 for get /x", "after 'for'"),
             ("target.cpu<80% for GET /x", "not measured for a single"),
+            ("late<1% for scenario x", "not measured for a single"),
+            ("response.p95<1s for GET /x", "not measured for a single"),
+            ("response.rps>1", "\"response.rps\" is not measured"),
+            ("late<1s", "\"1s\" is no number or share"),
         ] {
             let error = text.parse::<Threshold>().unwrap_err().to_string();
             assert!(

@@ -24,6 +24,8 @@ pub struct Threshold {
     comparison: Comparison,
     limit: f64,
     scope: Scope,
+    /// Times are response times, from when runs were to start.
+    of_responses: bool,
 }
 
 /// What is compared. Times in seconds, shares from 0 to 1.
@@ -38,6 +40,12 @@ enum Quantity {
     Runs,
     Requests,
     Failures,
+    /// Late starts, and those not made, as a number.
+    Late,
+    NotStarted,
+    /// The same as a share of those intended.
+    LateRatio,
+    NotStartedRatio,
     Usage(Whose, Use),
     /// Bytes of memory.
     Memory(Whose),
@@ -97,11 +105,27 @@ impl Quantity {
     const fn unit(self) -> &'static str {
         match self {
             Self::Percentile(_) | Self::Mean | Self::Shortest | Self::Longest => "seconds",
-            Self::ErrorRatio | Self::Usage(..) => "ratio",
+            Self::ErrorRatio | Self::LateRatio | Self::NotStartedRatio | Self::Usage(..) => "ratio",
             Self::RequestsPerSecond => "per_second",
-            Self::Runs | Self::Requests | Self::Failures => "count",
+            Self::Runs | Self::Requests | Self::Failures | Self::Late | Self::NotStarted => "count",
             Self::Memory(_) => "bytes",
         }
+    }
+}
+
+impl Quantity {
+    const fn is_time(self) -> bool {
+        matches!(
+            self,
+            Self::Percentile(_) | Self::Mean | Self::Shortest | Self::Longest
+        )
+    }
+
+    const fn is_of_starts(self) -> bool {
+        matches!(
+            self,
+            Self::Late | Self::NotStarted | Self::LateRatio | Self::NotStartedRatio
+        )
     }
 }
 
@@ -150,6 +174,9 @@ impl Threshold {
                 "not measured: --monitor names what to measure".to_owned()
             }
             (Quantity::Usage(..) | Quantity::Memory(_), _) => "not measured".to_owned(),
+            (quantity, _) if self.of_responses || quantity.is_of_starts() => {
+                "not measured: --rate or --stages says when runs are to start".to_owned()
+            }
             (_, Scope::Run) => "nothing was recorded".to_owned(),
             (_, Scope::Scenario(name)) => format!("nothing was recorded for scenario {name}"),
             (_, Scope::Request(name)) => format!("nothing was recorded for {name}"),
@@ -163,13 +190,26 @@ impl Threshold {
         match (self.quantity, &self.scope) {
             (Quantity::Usage(whose, what), _) => usage(results, whose, what),
             (Quantity::Memory(whose), _) => memory(results, whose),
+            (quantity, _) if quantity.is_of_starts() => {
+                let starts = results.starts.as_ref()?;
+                Some(match quantity {
+                    Quantity::Late => starts.late as f64,
+                    Quantity::LateRatio => starts.share(starts.late),
+                    Quantity::NotStarted => starts.not_started as f64,
+                    _ => starts.share(starts.not_started),
+                })
+            }
             (Quantity::ErrorRatio, Scope::Run) => counts.error_ratio(),
             (Quantity::RequestsPerSecond, Scope::Run) => per_second(counts.requests),
             (Quantity::Runs, Scope::Run) => Some((counts.succeeded + counts.failed) as f64),
             (Quantity::Requests, Scope::Run) => Some(counts.requests as f64),
             (Quantity::Failures, Scope::Run) => Some(counts.failed as f64),
             (quantity, scope) => {
-                let times = distribution(scope, recorder);
+                let times = if self.of_responses {
+                    responses(scope, recorder)
+                } else {
+                    distribution(scope, recorder)
+                };
                 if times.count() == 0 {
                     return None;
                 }
@@ -203,6 +243,15 @@ impl Threshold {
             }
         })
     }
+}
+
+/// Response times of all runs, or of a scenario's.
+fn responses(scope: &Scope, recorder: &Recorder) -> Distribution {
+    recorder.distribution(Kind::Response, |row| match scope {
+        Scope::Run => true,
+        Scope::Scenario(name) => row == name,
+        Scope::Request(_) => false,
+    })
 }
 
 /// Of the whole run, requests when there were any, else runs.
@@ -381,6 +430,44 @@ mod tests {
             let outcome = outcome(text);
             assert!(!outcome.passed && outcome.value.is_none());
             assert_eq!(outcome.message, message);
+        }
+    }
+
+    #[test]
+    fn starts_and_response_times_are_those_of_a_rate() {
+        let mut results = sample::results();
+        let mut recorder = results.recorder().unwrap();
+        for text in ["response.p95<1s", "late<1%", "not-started==0"] {
+            let threshold: Threshold = text.parse().unwrap();
+            let outcome = threshold.outcome(&results, &recorder);
+            assert!(!outcome.passed, "{text}");
+            assert!(outcome.message.contains("--rate"), "{}", outcome.message);
+        }
+        results.starts = Some(super::super::Starts {
+            intended: 200,
+            started: 190,
+            not_started: 10,
+            late: 4,
+            ..super::super::Starts::default()
+        });
+        let id = recorder.response_id("browse");
+        for milliseconds in 1..=100 {
+            recorder.record(id, Duration::from_millis(20 * milliseconds), true, 0);
+        }
+        for (text, passed, message) in [
+            ("response.p95<2s", true, "1901 ms"),
+            ("response.max<1s for scenario browse", false, "2000 ms"),
+            ("late<1%", false, "2.00 %"),
+            ("late<5", true, "4"),
+            ("not-started<=10", true, "10"),
+            ("dropped_iterations==0", false, "10"),
+            ("not-started<6%", true, "5.00 %"),
+            ("p95<100ms", true, "95.0 ms"),
+        ] {
+            let threshold: Threshold = text.parse().unwrap();
+            let outcome = threshold.outcome(&results, &recorder);
+            let found = (outcome.passed, outcome.message.as_str());
+            assert_eq!(found, (passed, message), "{text}");
         }
     }
 

@@ -25,6 +25,9 @@ const MOST_PROMISED: f64 = 1.03;
 /// A level that is lower by at most this factor is the next one.
 const NEIGHBOUR: f64 = 1.3;
 
+/// A service has become slower when its runs last this many times longer.
+const SLOWER: f64 = 1.5;
+
 /// One level up means this much more workers, and growth means this much more throughput of them.
 const NEXT_LEVEL: f64 = 0.1;
 const GROWTH: f64 = 0.02;
@@ -119,10 +122,39 @@ fn dies(trials: &[Trial]) -> bool {
     dead(second) && dead(last) && was_fine
 }
 
+/// How long a run lasted in the mean (Little's law), in seconds; infinite when none ended.
+fn run_seconds(trial: &Trial) -> f64 {
+    trial.active * trial.measured_seconds / trial.runs as f64
+}
+
+/// What, other than the service, keeps a rate from being higher.
+fn own_limit(curve: &Curve, trials: &[Trial], settings: &Settings) -> Option<Limit> {
+    if settings.unit != Unit::RunsPerSecond {
+        return None;
+    }
+    let last_at = |level: f64| {
+        trials
+            .iter()
+            .rev()
+            .find(|trial| same(trial.level, level) && trial.runs > 0)
+    };
+    let (best, above) = (last_at(curve.best()?.level)?, last_at(curve.ceiling?)?);
+    above.flaws.iter().find_map(|flaw| match flaw {
+        Flaw::WorkersBusy { .. } => {
+            (run_seconds(above) < SLOWER * run_seconds(best)).then_some(Limit::Workers)
+        }
+        Flaw::NotReached { .. } => Some(Limit::Generator),
+        _ => None,
+    })
+}
+
 fn limit(curve: &Curve, trials: &[Trial], settings: &Settings) -> Limit {
     let Some(best) = curve.best() else {
         return Limit::Throughput;
     };
+    if let Some(limit) = own_limit(curve, trials, settings) {
+        return limit;
+    }
     let before = curve.good.iter().rev().find(|good| good.level < best.level);
     let (level, rate) = before.map_or((0.0, 0.0), |good| (good.level, good.throughput.mean));
     let slope = (best.throughput.mean - rate) / (best.level - level);
@@ -234,6 +266,15 @@ pub(super) fn doubts(
             "The interval is wide: the service varies, or {:.0} runs were too few.",
             capacity.runs_per_second.mean * CONFIRMING_SECONDS
         ));
+    }
+    if capacity.limit == Limit::Workers {
+        doubts.push(
+            "With a higher rate all workers were busy, although the service was no slower: more workers may bring more."
+                .to_owned(),
+        );
+    }
+    if capacity.limit == Limit::Generator {
+        doubts.push("With a higher rate the generator started too little.".to_owned());
     }
     if capacity.limit == Limit::Nothing {
         doubts.push(format!(

@@ -40,6 +40,7 @@ const SHORT: Plan = Plan {
     enough_per_second: f64::INFINITY,
     variation: 0.0,
     calm_seconds: 0.0,
+    unloaded_seconds: 0.0,
 };
 
 /// A level of the ramp that brings this much more throughput than all before it needs no closer look.
@@ -55,6 +56,7 @@ const MEDIUM: Plan = Plan {
     enough_per_second: f64::INFINITY,
     variation: 0.0,
     calm_seconds: 0.0,
+    unloaded_seconds: 0.0,
 };
 
 /// The answer.
@@ -67,6 +69,7 @@ const LONG: Plan = Plan {
     enough_per_second: f64::INFINITY,
     variation: 0.0,
     calm_seconds: 0.0,
+    unloaded_seconds: 0.0,
 };
 
 /// A first look at a level during the search.
@@ -146,7 +149,9 @@ pub struct Observation<'a> {
     pub responses: u64,
     /// Workers that run (not parked ones); with a rate, runs in flight.
     pub active: f64,
-    /// Service times in microseconds since the last look; `None` when nothing is timed.
+    /// With a rate: runs that started late because all workers were busy.
+    pub starved: u64,
+    /// Service times (with a rate, response times) in microseconds since the last look; `None` when nothing is timed.
     pub service_times: Option<&'a Histogram<u64>>,
 }
 
@@ -259,6 +264,7 @@ impl Search {
             failed: look.failed,
             responses: look.responses,
             active: look.active,
+            starved: look.starved,
         };
         if self.even.is_some() && self.ramp_ended.is_none() {
             self.follow_even_ramp(look);
@@ -442,13 +448,27 @@ impl Search {
         measured.iter().sum::<f64>() / measured.len().max(1) as f64
     }
 
-    /// How long a run lasted at most, in the mean of a sustainable trial (Little's law).
-    fn calm_seconds(&self) -> f64 {
+    /// How long a run lasted in the mean of each sustainable trial (Little's law), with the trial's level.
+    fn run_seconds(&self) -> impl Iterator<Item = (f64, f64)> {
         self.trials
             .iter()
             .filter(|trial| trial.sustainable() && trial.runs > 0)
-            .map(|trial| trial.active * trial.measured_seconds / trial.runs as f64)
-            .fold(0.0, f64::max)
+            .map(|trial| {
+                let seconds = trial.active * trial.measured_seconds / trial.runs as f64;
+                (trial.level, seconds)
+            })
+    }
+
+    /// The longest of them: of the levels up to this one, if there are any, since runs queue at higher ones.
+    fn calm_seconds(&self, level: f64) -> f64 {
+        let longest = |most: f64| {
+            self.run_seconds()
+                .filter(|(level, _)| *level <= most)
+                .map(|(_, seconds)| seconds)
+                .fold(0.0, f64::max)
+        };
+        let here = longest(level * (1.0 + 1e-9));
+        if here > 0.0 { here } else { longest(f64::MAX) }
     }
 
     fn lowest(&self) -> f64 {
@@ -471,7 +491,12 @@ impl Search {
     fn hold(&mut self, level: f64, plan: Plan) {
         self.enter(plan.phase);
         let plan = Plan {
-            calm_seconds: self.calm_seconds(),
+            calm_seconds: self.calm_seconds(level),
+            unloaded_seconds: self
+                .run_seconds()
+                .map(|(_, seconds)| seconds)
+                .reduce(f64::min)
+                .unwrap_or(0.0),
             ..plan
         };
         self.trial = Some(OpenTrial::new(level, plan, self.now));

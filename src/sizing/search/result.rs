@@ -123,7 +123,7 @@ impl Ratio {
     }
 }
 
-/// Service times of a trial's requests.
+/// Service times of a trial's requests; with a rate, response times of its runs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ServiceTimes {
     /// How many there were.
@@ -163,6 +163,11 @@ pub enum Flaw {
         /// What was reached instead.
         level: f64,
     },
+    /// Runs started late, because all workers were busy.
+    WorkersBusy {
+        /// The share of the runs.
+        late_ratio: f64,
+    },
 }
 
 impl Flaw {
@@ -171,9 +176,10 @@ impl Flaw {
         match self {
             Self::NothingSucceeded | Self::Failures => Reason::Failures,
             Self::Latency => Reason::Latency,
-            Self::Unsteady { .. } | Self::FallsBehind { .. } | Self::NotReached { .. } => {
-                Reason::Plateau
-            }
+            Self::Unsteady { .. }
+            | Self::FallsBehind { .. }
+            | Self::NotReached { .. }
+            | Self::WorkersBusy { .. } => Reason::Plateau,
         }
     }
 }
@@ -198,6 +204,13 @@ impl fmt::Display for Flaw {
             }
             Self::NotReached { level } => {
                 write!(f, "the generator reached only {}", Rate(*level))
+            }
+            Self::WorkersBusy { late_ratio } => {
+                let percent = late_ratio * 100.0;
+                write!(
+                    f,
+                    "{percent:.0} % of the runs had to wait for a worker, all were busy"
+                )
             }
         }
     }
@@ -257,6 +270,10 @@ pub enum Limit {
     Nothing,
     /// The service stopped working.
     Died,
+    /// With a rate: the workers, which were all busy although the service had not become slower.
+    Workers,
+    /// With a rate: the generator, which could not start more.
+    Generator,
 }
 
 /// The capacity: the best sustainable throughput, and the lowest level that reaches it.
@@ -308,15 +325,18 @@ impl Findings {
         } else {
             (capacity.runs_per_second, "runs/s")
         };
-        let at_least = if capacity.limit == Limit::Nothing {
-            "at least "
-        } else {
-            ""
+        let at_least = match capacity.limit {
+            Limit::Nothing | Limit::Workers | Limit::Generator => "at least ",
+            _ => "",
         };
         let level = match self.unit {
             Unit::Workers if capacity.level < 1.5 => "1 worker".to_owned(),
             Unit::Workers => format!("{:.0} workers", capacity.level),
-            Unit::RunsPerSecond => format!("{} started runs/s", Rate(capacity.level)),
+            Unit::RunsPerSecond => format!(
+                "{} runs/s offered, {} achieved",
+                Rate(capacity.level),
+                Rate(capacity.runs_per_second.mean)
+            ),
         };
         let times = capacity.service_times.map_or_else(String::new, |times| {
             format!(

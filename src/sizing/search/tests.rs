@@ -48,6 +48,7 @@ fn run(settings: Settings, service: impl Fn(f64) -> (f64, f64)) -> (Findings, Ve
             failed: count(failed),
             responses: 3 * count(succeeded),
             active: target,
+            starved: 0,
             service_times: None,
         });
         if decision.done {
@@ -209,7 +210,7 @@ proptest! {
             times.record_n(u64::from(counts[3]), u64::from(counts[0] % 50)).unwrap();
             let [started, succeeded, failed, responses] = sums;
             let decision = search.step(&Observation {
-                now, started, succeeded, failed, responses, active, service_times: Some(&times),
+                now, started, succeeded, failed, responses, active, starved: failed, service_times: Some(&times),
             });
             // While runs that piled up are worked off, half of a rate.
             let lowest = if rate { first / 2.0 } else { first };

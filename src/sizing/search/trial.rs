@@ -32,6 +32,25 @@ const SETTLE_SECONDS: (f64, f64) = (0.4, 20.0);
 const SHORTEST_RUNS: f64 = 2.0;
 const SHORTEST_RUNS_SECONDS: f64 = 30.0;
 
+/// Runs that take this long without any waiting are slow, in seconds: an answer about them takes time, so that trials
+/// which only show the way make do with less.
+const SLOW_RUN_SECONDS: f64 = 0.5;
+
+/// Where it only shows the way it then lasts one run as it is at this level, most of which may be waiting, and twice one
+/// without any waiting: workers that began together end together, and two of these waves have to be seen.
+const FEWER_RUNS: f64 = 1.0;
+
+/// And it need not settle for longer than this many runs without any waiting either: behind a queue throughput is what
+/// it is, however long the queue still grows. Only service times would need that, and the long trial has those.
+const SETTLE_UNLOADED_RUNS: f64 = 2.0;
+
+/// Throughput beyond that which shows growth by this factor is growth, however little is known of it yet.
+const CLEAR_GROWTH: f64 = 1.25;
+
+/// A long trial with fewer runs than this after this share of its time is over: the rest would not make it precise.
+const MANY_RUNS: u64 = 1000;
+const ENOUGH_OF_LONG: f64 = 0.5;
+
 /// With fewer runs than this it goes on until that time is over.
 const FEWEST_RUNS: u64 = 5;
 
@@ -53,6 +72,10 @@ const STEADY_RATIO: f64 = 0.05;
 
 /// Share of the started runs by which an open model may fall behind.
 const BEHIND_RATIO: f64 = 0.015;
+
+/// Share of the runs that may have to wait for a worker, and the share that leaves no doubt.
+const STARVED_RATIO: f64 = 0.01;
+const FAR_STARVED_RATIO: f64 = 0.5;
 
 /// Share of the level by which it falls behind for certain.
 const FAR_BEHIND: f64 = 0.1;
@@ -77,6 +100,8 @@ pub(super) struct Plan {
     pub(super) variation: f64,
     /// How long a run lasts when all is well; 0 when unknown. A rate is held once the runs piled up before are gone.
     pub(super) calm_seconds: f64,
+    /// The shortest that runs were at any level, in the mean; 0 when unknown.
+    pub(super) unloaded_seconds: f64,
 }
 
 /// What a trial is judged by.
@@ -96,6 +121,7 @@ pub(super) struct Counts {
     pub(super) failed: u64,
     pub(super) responses: u64,
     pub(super) active: f64,
+    pub(super) starved: u64,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -106,6 +132,7 @@ struct Bin {
     failed: u64,
     responses: u64,
     active: f64,
+    starved: u64,
 }
 
 /// Service times of some consecutive bins.
@@ -168,7 +195,7 @@ impl OpenTrial {
     ) -> Option<Trial> {
         self.note_run_length(now);
         let Some(mark) = self.mark else {
-            if self.settled(now, standard.unit) {
+            if self.settled(now, standard) {
                 self.mark = Some(now);
             }
             return None;
@@ -190,6 +217,7 @@ impl OpenTrial {
             failed: now.failed.saturating_sub(mark.failed),
             responses: now.responses.saturating_sub(mark.responses),
             active: now.active,
+            starved: now.starved.saturating_sub(mark.starved),
         });
         self.close_slice();
         // Merging histograms is the expensive part.
@@ -213,11 +241,11 @@ impl OpenTrial {
         }
     }
 
-    fn settled(&mut self, now: Counts, unit: Unit) -> bool {
+    fn settled(&mut self, now: Counts, standard: &Standard) -> bool {
         let elapsed = now.seconds - self.first.seconds;
         let run_seconds = self.run_seconds.unwrap_or(0.0);
         if self.reached.is_none() {
-            let (close, patience) = match unit {
+            let (close, patience) = match standard.unit {
                 Unit::Workers => (
                     (now.active - self.level).abs() <= (1.0 - REACHED_RATIO) * self.level + 0.5,
                     REACH_SECONDS + (3.0 * run_seconds).min(SHORTEST_RUNS_SECONDS),
@@ -234,7 +262,13 @@ impl OpenTrial {
             self.reached = Some(now.seconds);
         }
         let since = now.seconds - self.reached.unwrap_or(now.seconds);
+        let unloaded = self.plan.unloaded_seconds;
+        let is_quick = self.only_shows_the_way() && standard.latency.is_none();
         let wait = match self.run_seconds {
+            Some(seconds) if is_quick => {
+                let seconds = seconds.min(SETTLE_UNLOADED_RUNS * unloaded);
+                (SETTLE_RUNS * seconds).clamp(SETTLE_SECONDS.0, SETTLE_SECONDS.1)
+            }
             Some(seconds) => (SETTLE_RUNS * seconds).clamp(SETTLE_SECONDS.0, SETTLE_SECONDS.1),
             // Nothing has ended yet.
             None => SETTLE_SECONDS.1,
@@ -270,13 +304,24 @@ impl OpenTrial {
         }
     }
 
+    /// Whether a trial of slow runs is one of those that may be less thorough than others.
+    fn only_shows_the_way(&self) -> bool {
+        self.plan.length < Length::Long && self.plan.unloaded_seconds >= SLOW_RUN_SECONDS
+    }
+
     fn is_over(&self, trial: &Trial, standard: &Standard) -> bool {
         let seconds: f64 = self.bins.iter().map(|bin| bin.seconds).sum();
         if seconds >= ABORT_SECONDS && Self::is_hopeless(trial, standard) {
             return true;
         }
         let runs_seconds = self.run_seconds.map_or(0.0, |seconds| {
-            (SHORTEST_RUNS * seconds).min(SHORTEST_RUNS_SECONDS)
+            let unloaded = self.plan.unloaded_seconds;
+            let enough = if self.only_shows_the_way() {
+                (FEWER_RUNS * seconds).max(SHORTEST_RUNS * unloaded)
+            } else {
+                SHORTEST_RUNS * seconds
+            };
+            enough.min(SHORTEST_RUNS_SECONDS)
         });
         let shortest = self.plan.shortest_seconds.max(runs_seconds);
         if trial.runs < FEWEST_RUNS && seconds < SHORTEST_RUNS_SECONDS {
@@ -285,12 +330,18 @@ impl OpenTrial {
         if seconds < shortest {
             return false;
         }
-        if seconds >= self.plan.longest_seconds.max(shortest) {
+        let few = self.plan.length == Length::Long && trial.runs < MANY_RUNS;
+        let longest = self.plan.longest_seconds * if few { ENOUGH_OF_LONG } else { 1.0 };
+        if seconds >= longest.max(shortest) {
             return true;
         }
         // Looking again and again until the interval happens to be narrow makes it too narrow.
         if !self.is_time_to_judge(seconds, shortest) {
             return false;
+        }
+        let growth = CLEAR_GROWTH * self.plan.enough_per_second;
+        if self.only_shows_the_way() && trial.failed == 0 && trial.runs_per_second.mean > growth {
+            return true;
         }
         let precise = trial.runs_per_second.half()
             <= self.plan.precision_ratio * trial.runs_per_second.mean
@@ -331,6 +382,7 @@ impl OpenTrial {
         };
         let behind = trial.flaws.iter().any(|flaw| match flaw {
             Flaw::FallsBehind { runs_per_second } => *runs_per_second > FAR_BEHIND * trial.level,
+            Flaw::WorkersBusy { late_ratio } => *late_ratio > FAR_STARVED_RATIO,
             _ => false,
         });
         nothing || failing || slow || behind
@@ -453,8 +505,13 @@ fn flaws(trial: &Trial, successes: &[f64], bins: &[Bin], standard: &Standard) ->
             let started = bins.iter().map(|bin| bin.started).sum::<u64>() as f64;
             let rate = started / trial.measured_seconds;
             // Independent arrivals scatter by the root of their number.
-            let scatter = 3.0 * started.sqrt() / trial.measured_seconds;
-            if rate < REACHED_RATIO * trial.level - scatter {
+            let scatter = 3.0 * (trial.level / trial.measured_seconds).sqrt();
+            let starved = bins.iter().map(|bin| bin.starved).sum::<u64>() as f64;
+            if starved > STARVED_RATIO * started {
+                flaws.push(Flaw::WorkersBusy {
+                    late_ratio: (starved / started).min(1.0),
+                });
+            } else if rate < REACHED_RATIO * trial.level - scatter {
                 flaws.push(Flaw::NotReached { level: rate });
             }
             let behind = (started - trial.runs as f64) / trial.measured_seconds;

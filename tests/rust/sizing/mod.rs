@@ -16,7 +16,7 @@ mod table;
 
 use molotov::sizing::Reason;
 use molotov::sizing::search::{
-    Findings, Length, Limit, Observation, Phase, Ramp, Search, Settings, Unit,
+    Findings, Flaw, Length, Limit, Observation, Phase, Ramp, Search, Settings, Unit,
 };
 use services::{Case, Truth, case, cases};
 use simulator::World;
@@ -42,6 +42,7 @@ fn search(world: &mut World, settings: Settings) -> Findings {
             failed: world.counts.failed,
             responses: world.counts.responses,
             active: world.active as f64,
+            starved: world.starved,
             service_times: Some(&world.times),
         });
         world.times.reset();
@@ -326,29 +327,69 @@ fn the_same_seed_gives_the_same_answer() {
     assert_eq!(run(), run());
 }
 
+fn by_rate(case: &Case, poisson: bool, workers: usize) -> Vec<Outcome> {
+    (0..seeds())
+        .map(|seed| {
+            let mut world = World::new(case.service, seed);
+            world.poisson = poisson;
+            world.most = workers;
+            let settings = Settings {
+                unit: Unit::RunsPerSecond,
+                highest_level: 100_000.0,
+                ..Settings::default()
+            };
+            Outcome::new(search(&mut world, settings), &world, case)
+        })
+        .collect()
+}
+
 #[test]
 fn a_rate_is_searched_like_workers() {
-    for name in ["only slower", "M/M/8/64"] {
-        let case = case(name);
-        let outcomes: Vec<Outcome> = (0..seeds())
-            .map(|seed| {
-                let mut world = World::new(case.service, seed);
-                let settings = Settings {
-                    unit: Unit::RunsPerSecond,
-                    first_level: 5.0,
-                    highest_level: 2000.0,
-                    ..Settings::default()
-                };
-                Outcome::new(search(&mut world, settings), &world, &case)
-            })
-            .collect();
-        let bias = median(outcomes.iter().map(|outcome| outcome.bias.unwrap()));
-        assert!(bias.abs() <= 0.05, "{name}: {bias}");
-        let confirmed = outcomes
-            .iter()
-            .filter(|outcome| outcome.confirmed())
-            .count();
-        assert!(confirmed >= most(outcomes.len()), "{name}: {confirmed}");
+    for name in ["only slower", "M/M/8/64", "thread pool"] {
+        for poisson in [false, true] {
+            let case = case(name);
+            let outcomes = by_rate(&case, poisson, 500);
+            let bias = median(outcomes.iter().map(|outcome| outcome.bias.unwrap()));
+            assert!(bias.abs() <= 0.05, "{name}, {poisson}: {bias}");
+            let confirmed = outcomes
+                .iter()
+                .filter(|outcome| outcome.confirmed())
+                .count();
+            assert!(
+                confirmed >= most(outcomes.len()),
+                "{name}, {poisson}: {confirmed}"
+            );
+            let covered = outcomes.iter().filter(|outcome| outcome.covered).count();
+            assert!(
+                covered >= most(outcomes.len()),
+                "{name}, {poisson}: {covered} cover"
+            );
+        }
+    }
+}
+
+#[test]
+fn too_few_workers_for_a_rate_are_told_apart_from_a_slow_service() {
+    // 200 runs/s of 50 ms keep 10 workers busy; four do for 80.
+    let outcomes = by_rate(&case("only slower"), false, 4);
+    for outcome in &outcomes {
+        let findings = &outcome.findings;
+        let capacity = findings.capacity.as_ref().unwrap();
+        assert_eq!(capacity.limit, Limit::Workers, "{findings:?}");
+        assert!(
+            (55.0..90.0).contains(&capacity.runs_per_second.mean),
+            "{capacity:?}"
+        );
+        assert!(findings.headline().starts_with("at least "));
+        let doubts = findings.unconfirmed.join(" ");
+        assert!(doubts.contains("more workers may bring more"), "{doubts}");
+        let busy = |flaw: &Flaw| matches!(flaw, Flaw::WorkersBusy { .. });
+        assert!(
+            findings
+                .trials
+                .iter()
+                .any(|trial| trial.flaws.iter().any(busy))
+        );
     }
 }
 

@@ -55,6 +55,9 @@ pub(crate) struct Service {
 
 pub(crate) const REFUSAL_SECONDS: f64 = 0.002;
 
+/// A run that starts later than this is late.
+const LATE_SECONDS: f64 = 0.01;
+
 #[derive(Debug, Clone, Copy)]
 enum What {
     Arrive,
@@ -114,6 +117,13 @@ pub(crate) struct World {
     /// Closed model: workers beyond this many pause. Open model: none.
     target: usize,
     rate: Option<f64>,
+    /// Open model: starts are a Poisson process rather than even.
+    pub(crate) poisson: bool,
+    /// Open model: most runs at a time. A start beyond waits until one ends; it is given up when the rate changes.
+    pub(crate) most: usize,
+    /// When starts that wait were due.
+    late: VecDeque<f64>,
+    pub(crate) starved: u64,
     /// When the run of each worker (or open run) began; `None` while it pauses.
     began: Vec<Option<f64>>,
     busy: usize,
@@ -139,6 +149,10 @@ impl World {
             number: 0,
             target: 0,
             rate: None,
+            poisson: false,
+            most: usize::MAX,
+            late: VecDeque::new(),
+            starved: 0,
             began: Vec::new(),
             busy: 0,
             waiting: VecDeque::new(),
@@ -164,8 +178,11 @@ impl World {
 
     /// So many runs started per second from now on, evenly.
     pub(crate) fn set_rate(&mut self, rate: f64) {
-        if self.rate.replace(rate).is_none() {
+        let before = self.rate.replace(rate);
+        if before.is_none() {
             self.schedule(0.0, What::Start, 0);
+        } else if before != Some(rate) {
+            self.late.clear();
         }
     }
 
@@ -208,10 +225,19 @@ impl World {
 
     fn start_open(&mut self) {
         let Some(rate) = self.rate else { return };
-        self.began.push(None);
-        self.active += 1;
-        self.begin(self.began.len() - 1);
-        self.schedule(1.0 / rate, What::Start, 0);
+        if self.active < self.most {
+            self.began.push(None);
+            self.active += 1;
+            self.begin(self.began.len() - 1);
+        } else {
+            self.late.push_back(self.now);
+        }
+        let after = if self.poisson {
+            self.exponential(1.0 / rate)
+        } else {
+            1.0 / rate
+        };
+        self.schedule(after, What::Start, 0);
     }
 
     fn arrive(&mut self, run: usize) {
@@ -279,6 +305,9 @@ impl World {
             self.counts.failed += 1;
         }
         if self.rate.is_none() && run < self.target {
+            self.begin(run);
+        } else if let Some(due) = self.late.pop_front() {
+            self.starved += u64::from(self.now - due > LATE_SECONDS);
             self.begin(run);
         } else {
             self.began[run] = None;

@@ -1,0 +1,406 @@
+//! A comparison as a page: the outcome, every metric in a table, and the runs over each other.
+//!
+//! Owns which series are laid over each other. The runs share one time axis that begins with each of them; the page, its
+//! charts and its escaping are those of a single run's report. Called by `python`.
+
+use super::document::{Change, Comparison, Metric, Verdict};
+use super::text::ORDER;
+use super::words::{amount, change, with_interval};
+use crate::monitor::{self, Metric as Sampled};
+use crate::report::html::Page;
+use crate::report::model::{
+    Across, Axis, Block, Card, Chart, Line, Look, Run, Section, Timeline, Tone,
+};
+use crate::report::number::Number;
+use crate::report::table::{Cell, Table};
+use crate::report::thin::{MOST_POINTS, Thinner};
+use crate::report::{model, table};
+use crate::results::{Point, Results};
+
+/// So many figures stand above the table.
+const MOST_CARDS: usize = 6;
+
+/// The page as one file. `runs` are those that the comparison was made of.
+pub fn page(comparison: &Comparison, runs: &[(String, Results)]) -> String {
+    let mut timeline = Timeline {
+        end: runs
+            .iter()
+            .map(|(_, results)| results.meta.elapsed_seconds)
+            .fold(0.0, f64::max),
+        ..Timeline::default()
+    };
+    let mut sections = vec![who(comparison)];
+    sections.extend((1..comparison.runs.len()).map(|place| metrics(comparison, place)));
+    sections.push(overlays(comparison, runs, &mut timeline));
+    sections.push(levels(comparison, runs));
+    sections.push(method(comparison));
+    sections.retain(|section| !section.blocks.is_empty());
+    let (headline, tone) = headline(comparison);
+    let files: Vec<&str> = comparison
+        .runs
+        .iter()
+        .map(|run| run.file.as_str())
+        .collect();
+    let shown = Run {
+        title: "Load tests compared".to_owned(),
+        subtitle: table::cut(&files.join(" · "), 300),
+        verdict: model::Verdict {
+            headline: headline.clone(),
+            tone,
+            line: String::new(),
+            remarks: comparison
+                .cautions
+                .iter()
+                .map(|caution| format!("Caution: {caution}."))
+                .collect(),
+        },
+        cards: cards(comparison),
+        timeline,
+        sections,
+    };
+    let mut page = Page::new(&format!("{headline} · Load tests compared"));
+    page.run(&shown);
+    page.finish()
+}
+
+fn headline(comparison: &Comparison) -> (String, Tone) {
+    let tone = if comparison.count(Verdict::Regressed) > 0 {
+        Tone::Bad
+    } else if comparison.count(Verdict::Improved) > 0 {
+        Tone::Good
+    } else {
+        Tone::Plain
+    };
+    let outcomes: Vec<String> = (1..comparison.runs.len())
+        .map(|place| comparison.outcome(place))
+        .collect();
+    (outcomes.join(" · "), tone)
+}
+
+const fn tone(verdict: Verdict) -> Tone {
+    match verdict {
+        Verdict::Improved => Tone::Good,
+        Verdict::Regressed => Tone::Bad,
+        Verdict::Unclear => Tone::Warn,
+        Verdict::Unchanged => Tone::Plain,
+    }
+}
+
+/// The figures of the runs as a whole, of the first run that is compared.
+fn cards(comparison: &Comparison) -> Vec<Card> {
+    let whole = comparison
+        .metrics
+        .iter()
+        .filter(|metric| metric.of.is_none());
+    let cards = whole.filter_map(|metric| {
+        let one = metric.changes.iter().flatten().next()?;
+        let unit = metric.unit;
+        let details = metric
+            .values
+            .iter()
+            .zip(&comparison.runs)
+            .filter_map(|(value, run)| {
+                let value = value.as_ref()?;
+                let least = if value.at_least { "≥ " } else { "" };
+                Some(format!(
+                    "{} {least}{}",
+                    run.letter,
+                    amount(unit, value.value)
+                ))
+            });
+        let (value, _) = change_parts(metric, one);
+        Some(Card {
+            label: metric.name.clone(),
+            value,
+            unit: String::new(),
+            status: one.verdict.as_str().to_owned(),
+            tone: tone(one.verdict),
+            details: details.collect(),
+        })
+    });
+    cards.take(MOST_CARDS).collect()
+}
+
+/// A change in words, and its interval.
+fn change_parts(metric: &Metric, one: &Change) -> (String, String) {
+    let text = change(metric, one);
+    match text.split_once(" (") {
+        Some((value, interval)) => (value.to_owned(), interval.trim_end_matches(')').to_owned()),
+        None => (text, String::new()),
+    }
+}
+
+fn who(comparison: &Comparison) -> Section {
+    let mut section = Section::new("runs", "The runs");
+    let mut table = Table::new(
+        "runs",
+        "The first is the baseline",
+        &["run", "file", "began", "scenario", "from", "found"],
+    );
+    for run in &comparison.runs {
+        table.rows.push(vec![
+            Cell::text(&run.letter),
+            Cell::text(&run.file),
+            Cell::text(&run.started_at),
+            Cell::text(run.scenario_file.as_deref().unwrap_or("–")),
+            Cell::text(&run.host),
+            Cell::text(&run.headline),
+        ]);
+    }
+    section.table(table);
+    section
+}
+
+fn metrics(comparison: &Comparison, place: usize) -> Section {
+    let letter = |place: usize| {
+        comparison
+            .runs
+            .get(place)
+            .map_or("", |run| run.letter.as_str())
+    };
+    let title = format!("{} against {}", letter(place), letter(0));
+    let mut section = Section::new(&format!("against-{place}"), &title);
+    let (before, after) = (format!("#{}", letter(0)), format!("#{}", letter(place)));
+    let titles = [
+        "metric",
+        "verdict",
+        &before,
+        &after,
+        "#change",
+        "#from … to",
+    ];
+    let mut table = Table::new(
+        &format!("metrics-{place}"),
+        &comparison.outcome(place),
+        &titles,
+    );
+    for verdict in ORDER {
+        for metric in comparison.having(place, verdict) {
+            let Some(Some(one)) = metric.changes.get(place.saturating_sub(1)) else {
+                continue;
+            };
+            let value = |place: usize| match metric.values.get(place) {
+                Some(Some(value)) => Cell::number(value.value, with_interval(metric.unit, value)),
+                _ => Cell::text("–"),
+            };
+            let (change, interval) = change_parts(metric, one);
+            table.rows.push(vec![
+                Cell::text(&metric.name),
+                Cell::text(&format!("{} {}", verdict.sign(), verdict.as_str())),
+                value(0),
+                value(place),
+                Cell::number(one.change, change),
+                Cell::number(one.low, interval),
+            ]);
+        }
+    }
+    if table.rows.is_empty() {
+        section
+            .blocks
+            .push(Block::Text("There is nothing that both have.".to_owned()));
+    }
+    section.table(table);
+    section
+}
+
+/// Each run's series over its own time.
+fn overlays(
+    comparison: &Comparison,
+    runs: &[(String, Results)],
+    timeline: &mut Timeline,
+) -> Section {
+    let mut section = Section::new("overlays", "Over each other");
+    let mut throughput = timed("throughput", "Throughput", Axis::new("per second", ""));
+    let mut workers = timed("workers", "Workers", Axis::new("workers", ""));
+    let mut failures = timed(
+        "failures",
+        "Failed runs",
+        Axis::new("share of the runs", "%"),
+    );
+    let mut times: Vec<Chart> = ["p50", "p95", "p99"]
+        .into_iter()
+        .map(|name| Chart {
+            half: name != "p95",
+            ..timed(
+                name,
+                &format!("{name} service time"),
+                Axis::new("time", "ms").log(),
+            )
+        })
+        .collect();
+    let mut cpu = timed("cpu", "CPU of the target", Axis::new("cores", ""));
+    let mut memory = timed("memory", "Memory of the target", Axis::new("memory", "MiB"));
+    for ((_, results), run) in runs.iter().zip(&comparison.runs) {
+        let spans: Vec<(&Point, f64)> = results.series.spans().collect();
+        let thinner = Thinner::new(
+            spans.iter().map(|(point, _)| point.time_seconds).collect(),
+            MOST_POINTS,
+        );
+        let axis = timeline.axis(thinner.times());
+        let line = |unit: &str, of: &dyn Fn(&Point, f64) -> Option<f64>| {
+            let values: Vec<Option<f64>> =
+                spans.iter().map(|(point, span)| of(point, *span)).collect();
+            Line {
+                name: run.letter.clone(),
+                unit: unit.to_owned(),
+                axis: Some(axis),
+                y: thinner.values(&values),
+                ..Line::default()
+            }
+        };
+        let has_requests = results.counts.requests > 0;
+        let unit = if has_requests { "req/s" } else { "runs/s" };
+        throughput.lines.push(line(unit, &|point, span| {
+            let done = if has_requests {
+                point.requests
+            } else {
+                point.succeeded + point.failed
+            };
+            (span > 0.3).then(|| done as f64 / span)
+        }));
+        workers.lines.push(Line {
+            look: Look::Steps,
+            ..line("workers", &|point, _| Some(point.workers as f64))
+        });
+        failures.lines.push(line("%", &|point, _| {
+            let ended = point.succeeded + point.failed;
+            (ended > 0).then(|| point.failed as f64 / ended as f64 * 100.0)
+        }));
+        let of: [fn(&Point) -> Option<f64>; 3] = [
+            |point| point.p50_seconds,
+            |point| point.p95_seconds,
+            |point| point.p99_seconds,
+        ];
+        for (chart, of) in times.iter_mut().zip(of) {
+            chart.lines.push(line("ms", &|point, _| {
+                of(point)
+                    .filter(|seconds| *seconds > 0.0)
+                    .map(|seconds| seconds * 1000.0)
+            }));
+        }
+        for series in results
+            .monitor
+            .iter()
+            .filter(|series| series.source != monitor::GENERATOR)
+        {
+            let times = series
+                .points(Sampled::CpuCoresUsed)
+                .map(|(time, _)| time)
+                .collect();
+            let thinner = Thinner::new(times, MOST_POINTS);
+            let axis = timeline.axis(thinner.times());
+            let line = |metric: Sampled, unit: &str, scale: f64| {
+                let values: Vec<Option<f64>> = series
+                    .points(metric)
+                    .map(|(_, value)| value.map(|value| value * scale))
+                    .collect();
+                Line {
+                    name: table::cut(&format!("{} {}", run.letter, series.source), 60),
+                    unit: unit.to_owned(),
+                    axis: Some(axis),
+                    y: thinner.values(&values),
+                    ..Line::default()
+                }
+            };
+            cpu.lines.push(line(Sampled::CpuCoresUsed, "cores", 1.0));
+            memory
+                .lines
+                .push(line(Sampled::MemoryBytes, "MiB", 1.0 / 1_048_576.0));
+        }
+    }
+    section.chart(throughput);
+    section.chart(workers);
+    for chart in times {
+        section.chart(chart);
+    }
+    section.chart(failures);
+    section.chart(cpu);
+    section.chart(memory);
+    section
+}
+
+fn timed(id: &str, title: &str, left: Axis) -> Chart {
+    Chart {
+        id: format!("over-{id}"),
+        title: title.to_owned(),
+        left,
+        half: true,
+        ..Chart::default()
+    }
+}
+
+/// Every level that the runs measured.
+fn levels(comparison: &Comparison, runs: &[(String, Results)]) -> Section {
+    let mut section = Section::new("levels", "Under each load");
+    let mut chart = Chart {
+        id: "over-levels".to_owned(),
+        title: "Throughput against load".to_owned(),
+        note: "Every level that was measured, with its interval.".to_owned(),
+        across: Across::Level,
+        across_title: "workers, or runs started per second".to_owned(),
+        left: Axis::new("per second", ""),
+        ..Chart::default()
+    };
+    for ((_, results), run) in runs.iter().zip(&comparison.runs) {
+        let Some(search) = results
+            .sizing
+            .as_ref()
+            .and_then(|sizing| sizing.search.as_ref())
+        else {
+            continue;
+        };
+        let mut trials: Vec<_> = search.trials.iter().collect();
+        trials.sort_by(|a, b| a.level.total_cmp(&b.level));
+        let has_requests = trials
+            .iter()
+            .any(|trial| trial.requests_per_second.mean > 0.0);
+        let rates: Vec<_> = trials
+            .iter()
+            .map(|trial| {
+                if has_requests {
+                    trial.requests_per_second
+                } else {
+                    trial.runs_per_second
+                }
+            })
+            .collect();
+        chart.lines.push(Line {
+            name: run.letter.clone(),
+            look: Look::Points,
+            unit: if has_requests { "req/s" } else { "runs/s" }.to_owned(),
+            x: trials.iter().map(|trial| Number(trial.level)).collect(),
+            y: rates.iter().map(|rate| Number(rate.mean)).collect(),
+            low: rates.iter().map(|rate| Number(rate.low)).collect(),
+            high: rates.iter().map(|rate| Number(rate.high)).collect(),
+            ..Line::default()
+        });
+    }
+    section.chart(chart);
+    section
+}
+
+fn method(comparison: &Comparison) -> Section {
+    let mut section = Section::new("method", "How this was decided");
+    for text in [
+        format!(
+            "A metric has improved or regressed when its change is more than chance and at least {:.3} % (--margin). It is \
+             unchanged when its whole interval lies within that margin; otherwise the runs do not tell. Intervals hold \
+             with {:.0} % confidence; because many metrics are judged at once, what is more than chance is decided over all \
+             of them (Benjamini and Hochberg), so that two runs of the same service differ in any metric at most once in \
+             {:.0} comparisons.",
+            comparison.margin * 100.0,
+            comparison.confidence * 100.0,
+            1.0 / (1.0 - comparison.confidence)
+        ),
+        "Means come with Student's interval of batch means, percentiles with that between order statistics, shares with \
+         Wilson's; what depends on its neighbours counts for less. Changes combine both intervals (MOVER). Failed runs are \
+         compared in percentage points, with a tenth of the margin. A capacity that is a lower bound can only be passed."
+            .to_owned(),
+        "What differs between two runs but stays the same within each (another neighbour on the same machine, a cold cache) \
+         is in no interval: where it matters, run each side more than once."
+            .to_owned(),
+    ] {
+        section.blocks.push(Block::Text(text));
+    }
+    section
+}

@@ -1,0 +1,124 @@
+"""Results to make pages of: that of a real sizing run, stretched, emptied and filled with hostile texts.
+
+``sizing.json`` was written by a run against a real Kinto on a machine of two cores. The others are made
+from it, so they have whatever a real document has.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+SIZING = Path(__file__).with_name("sizing.json")
+
+#: What a page must show as text. Each calls `injected`, which the browser counts.
+HOSTILE = [
+    "</script><script>injected()</script>",
+    "<img src=x onerror=injected()>",
+    "\"'><svg onload=injected()>",
+    "<a href='javascript:injected()'>link</a>",
+    "]]><!--<script>injected()//-->",
+    "{{script}}${injected()}`+injected()+`",
+    "\u202e\u2066\u05e0\u05e1\u05ea\u05e8 \u0645\u062e\u0641\u064a\u2069",
+    "\u0000\u2028\u2029\ufeff",
+    "<b>" + "long " * 2_000,
+]
+
+
+def sizing():
+    """Return the document of a real sizing run."""
+    return json.loads(SIZING.read_text())
+
+
+def stretched(document, seconds):
+    """Return a run of that many seconds, its series repeated."""
+    document = copy.deepcopy(document)
+    for columns in (document["series"], *(one["columns"] for one in document["monitor"])):
+        for name, values in columns.items():
+            columns[name] = [values[second % len(values)] for second in range(seconds)]
+    for one in document["monitor"]:
+        one["times_seconds"] = [second + 0.5 for second in range(seconds)]
+        cores = one.get("core_busy_ratios", [])
+        one["core_busy_ratios"] = [[core[s % len(core)] for s in range(seconds)] for core in cores]
+    document["series"]["time_seconds"] = [second + 1.0 for second in range(seconds)]
+    columns = document["service_time_map"]["columns"]
+    document["service_time_map"]["columns"] = [columns[second % len(columns)] for second in range(600)]
+    document["service_time_map"]["column_seconds"] = seconds / 600
+    document["meta"]["elapsed_seconds"] = float(seconds)
+    return document
+
+
+def emptied(document, points):
+    """Return a run of which only so many points are left, and nothing else is known."""
+    document = copy.deepcopy(document)
+    for columns in (document["series"], *(one["columns"] for one in document["monitor"])):
+        for name in columns:
+            columns[name] = columns[name][:points]
+    for one in document["monitor"]:
+        one["times_seconds"] = one["times_seconds"][:points]
+    for name in ("sizing", "verdict"):
+        document[name] = None
+    del document["service_time_map"]
+    document["service_times"] = []
+    return document
+
+
+def full_of_gaps(document):
+    """Return a run where nothing could be measured: every value that may be missing is."""
+    document = copy.deepcopy(document)
+    series = document["series"]
+    for name in ("p50_seconds", "p95_seconds", "p99_seconds", "event_loop_lag_seconds"):
+        series[name] = [None] * len(series[name])
+    for one in document["monitor"]:
+        for name, values in one["columns"].items():
+            one["columns"][name] = [None if place % 3 else value for place, value in enumerate(values)]
+    return document
+
+
+def hostile(document):
+    """Return a run whose every text is hostile."""
+    document = copy.deepcopy(document)
+    texts = iter(HOSTILE * 100)
+    row = document["service_times"][-1]
+    document["service_times"] += [{**row, "name": text} for text in HOSTILE]
+    document["errors"] = [
+        {
+            "kind": next(texts),
+            "place": next(texts),
+            "count": 3,
+            "first_seconds": 1.0,
+            "last_seconds": 2.0,
+            "message": next(texts),
+            "example": next(texts),
+        }
+        for _ in HOSTILE
+    ]
+    meta = document["meta"]
+    for name in ("host", "kernel", "python", "molotov", "started_at", "scenario_file"):
+        meta[name] = next(texts)
+    meta["command"] = ["molotov", *HOSTILE]
+    document["counts"]["lost_processes"] = list(HOSTILE)
+    document["counts"]["statuses"] = dict.fromkeys(HOSTILE, 1)
+    document["monitor"][-1]["source"] = next(texts)
+    verdict = document["verdict"]
+    verdict["source"] = verdict["sentence"] = document["monitor"][-1]["source"]
+    for finding in verdict["findings"]:
+        for evidence in finding["evidence"]:
+            evidence["text"] = next(texts)
+    document["thresholds"] = [
+        {"threshold": text, "passed": False, "value": None, "limit": 1.0, "unit": text, "message": text}
+        for text in HOSTILE
+    ]
+    document["sizing"]["search"]["unconfirmed"] = list(HOSTILE)
+    return document
+
+
+def many_names(document, names):
+    """Return a run with that many kinds of requests."""
+    document = copy.deepcopy(document)
+    row = document["service_times"][-1]
+    document["service_times"] = [
+        {**row, "name": f"GET host/{number}", "count": number + 1} for number in range(names)
+    ]
+    return document
