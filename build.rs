@@ -57,7 +57,7 @@ mod charts {
     use flate2::{Compression, write::DeflateEncoder};
     use sha2::{Digest, Sha256};
 
-    /// Takes plotly.js out of the crate's tags (MathJax comes second, and is left out), deflates it, and notes its hash.
+    /// Takes `plotly.js` out of the crate's tags (`MathJax` comes second, and is left out), deflates it, and notes its hash.
     pub(super) fn prepare() -> Result<(), Box<dyn Error>> {
         let tags = plotly::Plot::offline_js_sources();
         let script = tags
@@ -79,6 +79,13 @@ mod charts {
     }
 }
 
+#[cfg_attr(
+    not(any(feature = "python", feature = "report")),
+    expect(
+        clippy::unnecessary_wraps,
+        reason = "without these features nothing can fail"
+    )
+)]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=build.rs");
     #[cfg(feature = "report")]

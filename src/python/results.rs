@@ -348,6 +348,7 @@ impl Results {
         Ok(Self {
             state: Mutex::new(State {
                 collector: Collector::of(results),
+                schedule: None,
                 journal: None,
                 written_at_end: None,
             }),

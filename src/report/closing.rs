@@ -74,9 +74,16 @@ pub(super) fn method(results: &Results) -> Section {
     let mut texts = vec![
         "Service time is the time from sending a request to its last byte (of a run: from its start to its end). All \
          are kept in histograms with three significant digits from 1 µs to 1 h, merged over all processes; \
-         percentiles are read from merged histograms and never averaged. Workers wait for an answer before they go on \
-         (a closed model), so a service that stalls is asked less often meanwhile."
+         percentiles are read from merged histograms and never averaged."
             .to_owned(),
+        if results.starts.is_some() {
+            "Runs were started at a rate, whatever became of the earlier ones (an open model). Response time counts \
+             from when a run was to start, so a service that stalls is charged for all who wait."
+        } else {
+            "Workers wait for an answer before they go on (a closed model), so a service that stalls is asked less \
+             often meanwhile."
+        }
+        .to_owned(),
         "Throughput counts responses read to their end. Started runs = succeeded + failed + interrupted, over all \
          processes."
             .to_owned(),

@@ -12,6 +12,16 @@ use crate::sizing::LatencyRule;
 /// Over which the failure ratio is taken, as autosizing does.
 const WINDOW_SECONDS: f64 = 60.0;
 
+/// What a point has of something.
+type Quantity = fn(&Point) -> Option<f64>;
+
+/// Percentiles of response times.
+const RESPONSE_TIMES: [(&str, Quantity); 3] = [
+    ("response p50", |point| point.response_p50_seconds),
+    ("response p95", |point| point.response_p95_seconds),
+    ("response p99", |point| point.response_p99_seconds),
+];
+
 /// Rows of a heat map at most; a file may say anything.
 const MOST_ROWS: u64 = 200;
 
@@ -100,7 +110,15 @@ impl<'a> Charts<'a> {
         let mut workers = self.line("workers", "workers", |point, _| Some(point.workers as f64));
         workers.look = Look::Steps;
         workers.right = true;
-        let mut lines = vec![workers, runs];
+        // What was asked for, where a rate was set.
+        let mut wanted = self.line("rate asked for", "runs/s", |point, _| {
+            point.target_per_second
+        });
+        wanted.look = Look::Limit;
+        let mut lines = vec![workers, runs, wanted];
+        if results.series.0.iter().any(|point| point.not_started > 0) {
+            lines.push(self.rate("not started", "runs/s", |point| point.not_started));
+        }
         if has_requests {
             lines.insert(0, requests);
         }
@@ -187,6 +205,10 @@ impl<'a> Charts<'a> {
             self.line("p50", "ms", |point, _| milliseconds(point.p50_seconds)),
             self.line("p99", "ms", |point, _| milliseconds(point.p99_seconds)),
         ];
+        // Only where a rate was set: from when a run was to start, so that waiting counts.
+        for (name, of) in RESPONSE_TIMES {
+            lines.push(self.line(name, "ms", |point, _| milliseconds(of(point))));
+        }
         if let Some(rule) = latency_rule(results) {
             let limit = rule.limit.as_secs_f64() * 1000.0;
             lines.push(self.limit(&rule.text, "ms", limit, false));

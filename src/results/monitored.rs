@@ -127,9 +127,7 @@ fn busiest(series: &Series, metric: Metric, length: f64) -> Level {
     Level {
         from_seconds: from,
         to_seconds: (from + JUDGED_SECONDS).min(length),
-        active: 0.0,
-        per_second: 0.0,
-        started_ratio: None,
+        ..Level::default()
     }
 }
 

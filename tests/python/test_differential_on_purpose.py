@@ -335,6 +335,7 @@ def test_hardly_any_case_needs_aiohttps_own_session() -> None:
     import test_differential_failures
     import test_differential_framing
     import test_differential_headers
+    import test_differential_hostile
     import test_differential_redirects
     import test_differential_responses
     import test_differential_session
@@ -347,6 +348,7 @@ def test_hardly_any_case_needs_aiohttps_own_session() -> None:
         test_differential_failures,
         test_differential_framing,
         test_differential_headers,
+        test_differential_hostile,
         test_differential_redirects,
         test_differential_responses,
         test_differential_session,

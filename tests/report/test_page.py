@@ -60,7 +60,7 @@ def pages(tmp_path_factory):
         (folder / f"{name}.json").write_text(json.dumps(document))
         page = folder / f"{name}.html"
         command = [sys.executable, "-m", "molotov.report", "html", folder / f"{name}.json", "-o", page]
-        subprocess.run(command, check=True, timeout=60)
+        subprocess.run(command, check=True, timeout=300)
     return folder
 
 
@@ -75,7 +75,7 @@ def seen(pages, request):
         ["node", HERE / "observe.mjs", modules, chromium, *files],
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1500,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -84,7 +84,7 @@ def seen(pages, request):
     return found
 
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1600)
 
 
 @pytest.mark.parametrize("name", PAGES)
