@@ -320,7 +320,7 @@ class _Request:
                 reserve=True,
             )
         except Exception as error:
-            _errors.show_ssl(error, self.tls_given)
+            _errors.complete_key(error, request, self.tls_given, self.call["server_hostname"])
             raise
         try:
             await tracer.send_event("sending_request", request=request)
