@@ -17,6 +17,8 @@ __all__ = ["StreamReader"]
 
 _T = TypeVar("_T")
 _OLD_BUFFER = 2**16
+# Smaller pieces are cut from a larger one: a system call for each would cost more.
+_LEAST_RECEIVED = 2**14
 
 
 def _default_buffer() -> int:
@@ -42,8 +44,9 @@ class StreamReader:
         self._eof_callbacks: list[Callable[[], None]] = []
         self._exception: BaseException | None = None
         self._reading = False
-        self._low_water: int = response.__dict__.get("_read_bufsize") or _default_buffer()
-        self._high_water = 2 * self._low_water
+        # The default is asked for only when it matters: it takes aiohttp to know.
+        self._buffer: int = response.__dict__.get("_read_bufsize") or 0
+        self._consumer = 0  # its largest piece, in bytes
         self.total_bytes = 0
         # What read() already gave is not given again.
         if response._body is not None:
@@ -63,8 +66,8 @@ class StreamReader:
 
     # How pieces come in
 
-    async def _fill(self, caller: str) -> bool:
-        """Wait for the next piece; False at the end of the body."""
+    async def _fill(self, caller: str, most: int = sys.maxsize) -> bool:
+        """Wait for the next piece, of `most` bytes where it can be had so; False at the end of the body."""
         self._check()
         if not self.total_bytes and self._response._body is not None:
             self._eof = True
@@ -76,7 +79,7 @@ class StreamReader:
             )
         self._reading = True
         try:
-            piece = await self._response._next_chunk()
+            piece = await self._response._next_chunk(most)
         except asyncio.CancelledError:
             raise
         except BaseException as error:
@@ -110,7 +113,7 @@ class StreamReader:
         """Take in what has come already, without waiting."""
         if self._reading or self._eof or self._exception is not None or self._pieces:
             return
-        waiting = self._response._next_chunk()
+        waiting = self._response._next_chunk(sys.maxsize)
         try:
             waiting.send(None)
         except StopIteration as arrived:
@@ -119,6 +122,34 @@ class StreamReader:
             self._exception = error
         else:
             waiting.close()
+
+    def _come(self, most: int) -> bytes | None:
+        """Give the next piece past everything else that this class does, where that makes no difference.
+
+        It has at most `most` bytes. None: go the long way.
+        """
+        if (
+            self._pieces
+            or self._eof
+            or self._chunked
+            or self._reading
+            or not self.total_bytes
+            or self._exception is not None
+        ):
+            return None
+        piece: bytes | None = self._response._chunk_now(most)
+        if piece is None:
+            return None
+        size = len(piece)
+        self.total_bytes += size
+        self._cursor += size
+        if not size or (self._eof_callbacks and self._response.closed):
+            self.feed_eof()
+        if size > most:
+            # It was here as a whole already.
+            self.unread_data(piece[most:])
+            return piece[:most]
+        return piece
 
     # How they go out
 
@@ -165,6 +196,11 @@ class StreamReader:
 
     async def read(self, n: int = -1) -> bytes:
         """Read up to n bytes as soon as there are some; everything that is left when n is negative."""
+        if n >= _LEAST_RECEIVED:
+            self.set_read_chunk_size(n)
+            piece = self._come(n)
+            if piece is not None:
+                return piece
         self._check()
         if n == 0:
             return b""
@@ -174,12 +210,16 @@ class StreamReader:
                 taken.append(data)
             return taken[0] if len(taken) == 1 else b"".join(taken)
         self.set_read_chunk_size(n)
-        while not self._pieces and await self._fill("read"):
+        most = n if n >= _LEAST_RECEIVED else sys.maxsize
+        while not self._pieces and await self._fill("read", most):
             pass
         return self._take(n)
 
     async def readany(self) -> bytes:
         """Read what has arrived, waiting for the first byte; b"" at the end."""
+        piece = self._come(sys.maxsize)
+        if piece is not None:
+            return piece
         if self._pieces:
             self._check()
         while not self._pieces and await self._fill("readany"):
@@ -209,14 +249,15 @@ class StreamReader:
         if not separator:
             raise ValueError("Separator should be at least one-byte string")
         self._check()
-        limit = max_size or self._high_water
         line = b""
         while True:
             while self._pieces:
                 size = self._end_in_piece(separator, line)
                 line += self._take_piece(size)
-                if len(line) > limit:
-                    raise _too_long(line[:100], limit)
+                if len(line) > (max_size or _OLD_BUFFER):
+                    limit = max_size or 2 * self._low_water()
+                    if len(line) > limit:
+                        raise _too_long(line[:100], limit)
                 if size >= 0:
                     return line
             if not await self._fill("readuntil"):
@@ -327,12 +368,16 @@ class StreamReader:
 
     def get_read_buffer_limits(self) -> tuple[int, int]:
         """Tell the low and high marks in bytes, as aiohttp has them."""
-        return (self._low_water, self._high_water)
+        low = self._low_water()
+        return (low, 2 * low)
+
+    def _low_water(self) -> int:
+        self._buffer = self._buffer or _default_buffer()
+        return max(self._buffer, self._consumer)
 
     def set_read_chunk_size(self, n: int) -> None:
         """Raise the marks to a consumer's piece size."""
-        if n > self._low_water:
-            self._low_water, self._high_water = n, 2 * n
+        self._consumer = max(self._consumer, n)
 
     @property
     def total_raw_bytes(self) -> int:
@@ -346,11 +391,13 @@ class StreamReader:
     def iter_chunked(self, n: int) -> _Pieces[bytes]:
         """Iterate over pieces of at most n bytes."""
         self.set_read_chunk_size(n)
-        return _Pieces(lambda: self.read(n), b"")
+        if n < _LEAST_RECEIVED:
+            return _Pieces(lambda: self.read(n), b"")
+        return _Pieces(lambda: self.read(n), b"", lambda: self._come(n))
 
     def iter_any(self) -> _Pieces[bytes]:
         """Iterate over the pieces as they arrive."""
-        return _Pieces(self.readany, b"")
+        return _Pieces(self.readany, b"", lambda: self._come(sys.maxsize))
 
     def iter_chunks(self) -> _Pieces[tuple[bytes, bool]]:
         """Iterate over (piece, whether a chunk of the wire ends with it)."""
@@ -358,19 +405,24 @@ class StreamReader:
 
 
 class _Pieces(Generic[_T]):
-    """Iterates over what `read` gives, up to `end`."""
+    """Iterates over what `read` gives, up to `end`; `come` may give it without a wait."""
 
-    __slots__ = ("_end", "_read")
+    __slots__ = ("_come", "_end", "_read")
 
-    def __init__(self, read: Callable[[], Awaitable[_T]], end: _T) -> None:
+    def __init__(
+        self, read: Callable[[], Awaitable[_T]], end: _T, come: Callable[[], _T | None] = lambda: None
+    ) -> None:
         self._read = read
         self._end = end
+        self._come = come
 
     def __aiter__(self) -> _Pieces[_T]:
         return self
 
     async def __anext__(self) -> _T:
-        piece = await self._read()
+        piece = self._come()
+        if piece is None:
+            piece = await self._read()
         if piece == self._end:
             raise StopAsyncIteration
         return piece

@@ -61,7 +61,16 @@ class EventLoop(asyncio.SelectorEventLoop):
     def stop(self) -> None:
         """Stop as soon as the current callbacks are done."""
         super().stop()
-        self._native_selector.driver.interrupt()
+        selector = self.__dict__.get("_native_selector")
+        if selector is not None:
+            selector.driver.interrupt()
+
+    def close(self) -> None:
+        """End the loop and every connection on it."""
+        super().close()
+        # The engine holds its loop where the garbage collector does not look: without this neither would end.
+        self.__dict__.pop("_native_selector", None)
+        self.__dict__.pop("molotov_engine", None)
 
 
 def new_event_loop() -> EventLoop:
@@ -77,6 +86,8 @@ def engine_of(loop: asyncio.AbstractEventLoop) -> _core.Engine:
     engine: _core.Engine | None = getattr(loop, "molotov_engine", None)
     if engine is not None:
         return engine
+    if loop.is_closed():
+        raise RuntimeError("Event loop is closed")
     bridge = _bridges.get(loop)
     if bridge is None:
         bridge = _core.Bridge(loop)

@@ -248,16 +248,13 @@ class _Request:
         """Announce one request and do its exchange; a middleware may call this more than once."""
         tracer, told = self.session._tracer, self.told
         request.tracer = tracer
-        if tracer is not None and tracer.listening:
-            await tracer.send_event("sending_request", request=request)
         proxy = _proxy.way(request)
+        reserved = None
+        if tracer is not None and tracer.listening:
+            reserved = await self._announce(request, tracer, proxy)
         self._finish_headers(request)
         body, chunks = _body.outgoing(request)
-        total = None
-        if self.deadline is not None:
-            total = self.deadline - self.session._loop.time()
-            if total <= 0:
-                raise _errors.make("timeout_total", url=request.url)
+        total = self._time_left(request)
         if told:
             told.prepare()
             if chunks is not None:
@@ -277,6 +274,7 @@ class _Request:
                 proxy=proxy,
                 expect=request._continue is not None,
                 again=self.again,
+                on=reserved,
                 **self.reading,
             )
         except Exception as error:
@@ -296,6 +294,40 @@ class _Request:
         if "high_water" in self.reading:
             response.__dict__["_read_bufsize"] = self.reading["high_water"] // 2
         return response
+
+    def _time_left(self, request: Any) -> float | None:
+        """Tell how many seconds are left for all of it; None without a limit."""
+        if self.deadline is None:
+            return None
+        left: float = self.deadline - self.session._loop.time()
+        if left <= 0:
+            raise _errors.make("timeout_total", url=request.url)
+        return left
+
+    async def _announce(self, request: Any, tracer: Any, proxy: Any) -> Any:
+        """Tell listeners of a request once its connection is there; give that, to send it on."""
+        try:
+            reserved = await self.session._exchange(
+                request.method,
+                str(request.url),
+                [],
+                total=self._time_left(request),
+                connect=self.connect,
+                sock_connect=self.sock_connect,
+                ssl=self.settings,
+                proxy=proxy,
+                again=self.again,
+                reserve=True,
+            )
+        except Exception as error:
+            _errors.complete_key(error, request, self.tls_given, self.call["server_hostname"])
+            raise
+        try:
+            await tracer.send_event("sending_request", request=request)
+        except BaseException:
+            reserved.release()
+            raise
+        return reserved
 
     async def _prepare(self) -> Any:
         """Build aiohttp's request object for the current hop."""

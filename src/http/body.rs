@@ -100,37 +100,28 @@ impl BodyDecoder {
         self.state == State::Complete
     }
 
-    /// Bytes that are still to come when that is known, to size a buffer.
-    pub fn remaining(&self) -> Option<u64> {
+    /// How many of the next bytes are content as they are: `u64::MAX` when only the end of the connection ends the
+    /// body, zero when the next byte has to be decoded.
+    pub fn plain_bytes(&self) -> u64 {
         match self.state {
-            State::Complete => Some(0),
-            State::Length(left) => Some(left),
-            _ => None,
+            State::Length(left) => left,
+            State::UntilClose => u64::MAX,
+            _ => 0,
         }
     }
 
-    /// As [`decode`](Self::decode) for a body whose content is all of the input up to its end: nothing is
-    /// appended, and `consumed` says how much of the input is content. `None` for a body in chunks.
-    pub fn pass(&mut self, input: &[u8]) -> Option<Progress> {
-        let (consumed, complete) = match self.state {
-            State::UntilClose => (input.len(), false),
-            State::Length(left) => {
-                let take = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
-                let left = left - take as u64;
-                self.state = if left == 0 {
-                    State::Complete
-                } else {
-                    State::Length(left)
-                };
-                (take, left == 0)
-            }
-            _ => return None,
-        };
-        Some(Progress {
-            consumed,
-            complete,
-            chunk_ended: false,
-        })
+    /// So many bytes of [`plain_bytes`](Self::plain_bytes) were taken past the decoder. Gives whether the body is
+    /// complete.
+    pub fn took_plain(&mut self, count: u64) -> bool {
+        if let State::Length(left) = self.state {
+            let left = left.saturating_sub(count);
+            self.state = if left == 0 {
+                State::Complete
+            } else {
+                State::Length(left)
+            };
+        }
+        self.is_complete()
     }
 
     /// Appends the content in `input` to `output`.

@@ -102,23 +102,33 @@ impl Transport {
     #[inline]
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         match self {
-            Self::Plain(socket) => {
+            Self::Plain(_) | Self::Unix(_) => {
                 let mut buf = ReadBuf::new(buf);
-                ready!(Pin::new(socket).poll_read(cx, &mut buf))?;
+                ready!(self.poll_read_into(cx, &mut buf))?;
                 Poll::Ready(Ok(buf.filled().len()))
             }
-            Self::Unix(socket) => {
-                let mut buf = ReadBuf::new(buf);
-                ready!(Pin::new(socket).poll_read(cx, &mut buf))?;
-                Poll::Ready(Ok(buf.filled().len()))
+            Self::Tls(tls) => tls.poll_read(cx, buf),
+        }
+    }
+
+    /// As [`poll_read`](Self::poll_read), into memory that need not be initialised (for TLS it will be).
+    ///
+    /// # Errors
+    /// Those of [`poll_read`](Self::poll_read).
+    #[inline]
+    pub fn poll_read_into(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
+            Self::Unix(socket) => Pin::new(socket).poll_read(cx, buf),
+            Self::Tls(tls) => {
+                let count = ready!(tls.poll_read(cx, buf.initialize_unfilled()))?;
+                buf.advance(count);
+                Poll::Ready(Ok(()))
             }
-            Self::Tls(tls) => loop {
-                ready!(tls.poll_read_ready(cx))?;
-                match tls.try_read(buf) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    done => return Poll::Ready(done),
-                }
-            },
         }
     }
 
@@ -237,13 +247,7 @@ impl AsyncRead for Transport {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let count = ready!(Self::poll_read(
-            self.get_mut(),
-            cx,
-            buf.initialize_unfilled()
-        ))?;
-        buf.advance(count);
-        Poll::Ready(Ok(()))
+        self.get_mut().poll_read_into(cx, buf)
     }
 }
 
@@ -306,6 +310,16 @@ impl TlsTransport {
                 let _ = self.push();
                 let error = io::Error::new(io::ErrorKind::InvalidData, error);
                 return Poll::Ready(Err(error));
+            }
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_read_ready(cx))?;
+            match self.try_read(buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return Poll::Ready(done),
             }
         }
     }

@@ -4,6 +4,7 @@
 //! a response's body comes in. Made by `request`; used by `body` and `awaitable`.
 
 use super::awaitable::Awaitable;
+use super::body::Body;
 use super::connection::Connection;
 use super::stream::Stream;
 use pyo3::prelude::*;
@@ -62,6 +63,14 @@ impl Carrier {
         match self {
             Self::Connection(connection) => connection.resume(py),
             Self::Stream(stream) => stream.resume(py),
+        }
+    }
+
+    /// Looks for more of a body on behalf of its reader, for whom nothing waits. A stream has its own task do that.
+    pub(crate) fn pull(&self, py: Python<'_>, body: &Arc<Body>) {
+        match self {
+            Self::Connection(connection) => connection.pull(py, body),
+            Self::Stream(_) => {}
         }
     }
 

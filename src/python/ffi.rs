@@ -9,12 +9,13 @@
 
 use pyo3::exceptions::{PyStopIteration, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyTuple, PyType};
+use pyo3::types::{PyBytes, PyTuple, PyType};
 use pyo3::{PyClass, ffi};
 use std::cell::{Cell, Ref, RefCell, RefMut};
+use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::io::{Interest, ReadBuf};
 
 /// A `RefCell` that only a thread attached to the interpreter can reach.
 ///
@@ -113,6 +114,102 @@ pub(crate) fn named_tuple<'py>(
     Ok(made)
 }
 
+/// A `bytes` object that nobody else has seen yet, while it is filled: what a socket gives lands where the script
+/// will read it, without a stop in between.
+pub(crate) struct BytesWriter {
+    object: Py<PyBytes>,
+    capacity: usize,
+    /// So many bytes at its beginning are initialised.
+    filled: usize,
+}
+
+impl BytesWriter {
+    /// An error when there is no such memory. What is not written to is not touched either.
+    pub(crate) fn with_capacity(py: Python<'_>, capacity: usize) -> PyResult<Self> {
+        // The empty object is the interpreter's own, and shared.
+        let capacity = capacity.max(1);
+        let size = ffi::Py_ssize_t::try_from(capacity).unwrap_or(ffi::Py_ssize_t::MAX);
+        // SAFETY: without a source the call returns a new object of uninitialised bytes, or null with an error
+        // set.
+        let object = unsafe {
+            Bound::from_owned_ptr_or_err(py, ffi::PyBytes_FromStringAndSize(std::ptr::null(), size))
+        }?;
+        // SAFETY: what it returns is a `bytes` object.
+        let object = unsafe { object.cast_into_unchecked::<PyBytes>() };
+        Ok(Self {
+            object: object.unbind(),
+            capacity,
+            filled: 0,
+        })
+    }
+
+    pub(crate) fn filled(&self) -> usize {
+        self.filled
+    }
+
+    pub(crate) fn room(&self) -> usize {
+        self.capacity - self.filled
+    }
+
+    /// Lets `fill` write into the room that is left, behind what is there.
+    pub(crate) fn fill<R>(
+        &mut self,
+        _py: Python<'_>,
+        fill: impl FnOnce(&mut ReadBuf<'_>) -> R,
+    ) -> R {
+        // SAFETY: nobody but this writer knows the object, which has `capacity` bytes, of which `filled` are
+        // within; they are alive as long as `self` is borrowed.
+        let spare = unsafe {
+            let start = ffi::PyBytes_AsString(self.object.as_ptr()).add(self.filled);
+            std::slice::from_raw_parts_mut(start.cast::<MaybeUninit<u8>>(), self.room())
+        };
+        let start = spare.as_ptr().cast::<u8>();
+        let mut buffer = ReadBuf::uninit(spare);
+        let result = fill(&mut buffer);
+        // Another buffer in its place would say nothing about this memory.
+        assert!(
+            std::ptr::eq(buffer.filled().as_ptr(), start),
+            "the buffer was replaced"
+        );
+        self.filled += buffer.filled().len();
+        result
+    }
+
+    /// Makes room for `capacity` bytes in all, if it is less.
+    pub(crate) fn reserve(self, py: Python<'_>, capacity: usize) -> PyResult<Self> {
+        if capacity <= self.capacity {
+            return Ok(self);
+        }
+        let filled = self.filled;
+        Ok(Self {
+            object: self.resized(py, capacity)?,
+            capacity,
+            filled,
+        })
+    }
+
+    /// The object, as long as what was written to it.
+    pub(crate) fn finish(self, py: Python<'_>) -> PyResult<Py<PyBytes>> {
+        let filled = self.filled;
+        self.resized(py, filled)
+    }
+
+    fn resized(self, py: Python<'_>, size: usize) -> PyResult<Py<PyBytes>> {
+        if size == self.capacity {
+            return Ok(self.object);
+        }
+        let size = ffi::Py_ssize_t::try_from(size).unwrap_or(ffi::Py_ssize_t::MAX);
+        let mut object = self.object.into_ptr();
+        // SAFETY: the object's only reference is given up to the call, which leaves a reference to the resized
+        // object, or null with an error set.
+        unsafe {
+            _PyBytes_Resize(&raw mut object, size);
+            let object = Bound::from_owned_ptr_or_err(py, object)?;
+            Ok(object.cast_into_unchecked::<PyBytes>().unbind())
+        }
+    }
+}
+
 /// A native awaitable whose resumption costs no `StopIteration`.
 pub(crate) trait Resume: PyClass {
     fn resume<'py>(slf: &Bound<'py, Self>) -> Sent<'py>;
@@ -178,6 +275,8 @@ unsafe extern "C" {
     fn PyContext_CopyCurrent() -> *mut ffi::PyObject;
     fn PyContext_Enter(context: *mut ffi::PyObject) -> std::ffi::c_int;
     fn PyContext_Exit(context: *mut ffi::PyObject) -> std::ffi::c_int;
+    // Of the stable ABI, but not declared by pyo3.
+    fn _PyBytes_Resize(bytes: *mut *mut ffi::PyObject, size: ffi::Py_ssize_t) -> std::ffi::c_int;
 }
 
 /// Whether this is a coroutine of the interpreter's own, which steps as it is.

@@ -5,7 +5,7 @@
 //! | `event_loop`, `bridge` | tokio inside asyncio's `select()`, or beside a foreign loop |
 //! | `plan`, `worker` | which scenario runs next, and stepping its coroutine |
 //! | `schedule`, `pacer` | when it runs, where a rate is set |
-//! | `session`, `arguments`, `request`, `urls` | a request, from the call to its bytes |
+//! | `session`, `arguments`, `request`, `reservation`, `urls` | a request, from the call to its bytes |
 //! | `connector`, `pool`, `opening` | how connections are made, kept, limited and shared |
 //! | `connection`, `stream`, `carrier` | the exchange on a kept connection, or on a part of one |
 //! | `receiving`, `body` | a response's body, from the socket's bytes to its reader |
@@ -42,6 +42,7 @@ mod plan;
 mod pool;
 mod receiving;
 mod request;
+mod reservation;
 mod response;
 pub mod results;
 mod schedule;
@@ -77,6 +78,8 @@ mod core {
     use super::monitor::Monitor;
     #[pymodule_export]
     use super::plan::Plan;
+    #[pymodule_export]
+    use super::reservation::Reservation;
     #[pymodule_export]
     use super::response::Response;
     #[pymodule_export]

@@ -122,15 +122,18 @@ impl Receiving {
         }
     }
 
-    /// Says how much of `data` is content as it is, and what follows as [`decode`](Self::decode) does; `None`
-    /// when it has to be decoded.
-    pub(crate) fn pass(&mut self, data: &[u8]) -> Option<(usize, Option<usize>)> {
+    /// How many of the next bytes are content as they are; see [`BodyDecoder::plain_bytes`].
+    pub(crate) fn plain_bytes(&self) -> u64 {
         if self.compressed.is_some() {
-            return None;
+            0
+        } else {
+            self.framing.plain_bytes()
         }
-        let progress = self.framing.pass(data)?;
-        let unread = progress.complete.then(|| data.len() - progress.consumed);
-        Some((progress.consumed, unread))
+    }
+
+    /// So many of them were taken. Gives whether the body is complete.
+    pub(crate) fn took_plain(&mut self, count: u64) -> bool {
+        self.framing.took_plain(count)
     }
 
     /// The server has closed the connection.

@@ -13,6 +13,7 @@ use super::ffi::GilCell;
 use super::pool::Pool;
 use super::receiving::Reading;
 use super::request::{Job, Spec};
+use super::reservation::{Reservation, Reserving};
 use super::tls::SslConfig;
 use super::urls;
 use crate::http::codec::Limits;
@@ -197,6 +198,7 @@ impl Session {
                     expect: false,
                     decompress: true,
                     again: false,
+                    reserving: Reserving::No,
                 };
                 return Job::create(slf, &setup.engine, &setup.pool, spec).map(Bound::into_any);
             }
@@ -426,7 +428,8 @@ impl Session {
     /// waits for an interim response. `limits` are the most bytes of the status line and of a header, and the
     /// most headers; without `until_eof` a body without a length is empty; `high_water` is how many bytes of the
     /// body may wait for its reader. `again` counts it as resent, and gives it a connection of its own.
-    #[pyo3(signature = (method, url, headers, body=None, *, total=None, connect=None, sock_connect=None, sock_read=None, ssl=None, chunks=None, decompress=true, proxy=None, expect=false, limits=None, until_eof=true, high_water=None, again=false))]
+    /// With `reserve` nothing is sent: what it gives holds the connection, for another exchange to be made `on`.
+    #[pyo3(signature = (method, url, headers, body=None, *, total=None, connect=None, sock_connect=None, sock_read=None, ssl=None, chunks=None, decompress=true, proxy=None, expect=false, limits=None, until_eof=true, high_water=None, again=false, reserve=false, on=None))]
     #[expect(
         clippy::too_many_arguments,
         clippy::fn_params_excessive_bools,
@@ -451,6 +454,8 @@ impl Session {
         until_eof: bool,
         high_water: Option<usize>,
         again: bool,
+        reserve: bool,
+        on: Option<Py<Reservation>>,
     ) -> PyResult<Bound<'py, Awaitable>> {
         let py = slf.py();
         let setup = slf.get().setup()?;
@@ -522,6 +527,11 @@ impl Session {
             url,
             decompress,
             again,
+            reserving: match on {
+                Some(reservation) => Reserving::Made(reservation),
+                None if reserve => Reserving::Only,
+                None => Reserving::No,
+            },
         };
         let request = Job::create(slf, &setup.engine, &setup.pool, spec)?;
         if let Some(chunks) = chunks {

@@ -4,6 +4,7 @@
 
 Both talk to the same small echo server, which has a core of its own; what is measured is the CPU time of
 the client's process only, between its first and its last round trip. Needs a release build to mean much.
+A loop over one bare blocking socket shows what the kernel takes of a round trip.
 """
 
 from __future__ import annotations
@@ -83,6 +84,29 @@ async def main():
 
 
 asyncio.run(main())
+"""
+
+
+_BARE = """\
+import socket
+import time
+from urllib.parse import urlsplit
+
+target = urlsplit({url!r})
+frame = bytes((0x81, 0x80 | {length})) + bytes(4) + {message!r}.encode()
+with socket.create_connection((target.hostname, target.port)) as connection:
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.sendall(b"GET / HTTP/1.1\\r\\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\\r\\n\\r\\n")
+    head = b""
+    while b"\\r\\n\\r\\n" not in head:
+        head += connection.recv(4096)
+    trips, began, end = 0, time.process_time(), time.monotonic() + {seconds}
+    while time.monotonic() < end:
+        for _ in range(100):
+            connection.send(frame)
+            assert len(connection.recv(4096)) == {length} + 2
+        trips += 100
+    print("TRIPS", trips, time.process_time() - began, flush=True)
 """
 
 
@@ -167,23 +191,26 @@ def main() -> None:
     )
     try:
         url = f"ws://127.0.0.1:{int(server.stdout.readline())}/"
-        print("| sockets | aiohttp | this | ratio |\n|--:|--:|--:|--:|")
+        print("| sockets | bare, one socket | aiohttp | this | to aiohttp |\n|--:|--:|--:|--:|--:|")
         with tempfile.TemporaryDirectory() as directory:
             for sockets in options.sockets:
                 values = {"url": url, "message": MESSAGE, "seconds": options.seconds, "sockets": sockets}
-                ours, theirs = Path(directory, "ours.py"), Path(directory, "theirs.py")
+                ours, theirs, bare = (Path(directory, f"{name}.py") for name in ("ours", "theirs", "bare"))
+                bare.write_text(_BARE.format(**values, length=len(MESSAGE)))
                 ours.write_text(_SCENARIO.format(**values))
                 theirs.write_text(_AIOHTTP.format(**values))
                 molotov = ["-m", "molotov", "-c", "-w", str(sockets), "--max-runs", "1", str(ours)]
                 figures = [
                     (
+                        _run([sys.executable, str(bare)], client_core),
                         _run([sys.executable, str(theirs)], client_core),
                         _run([sys.executable, *molotov], client_core),
                     )
                     for _ in range(options.rounds)
                 ]
-                plain, this = (statistics.median(column) for column in zip(*figures, strict=True))
-                print(f"| {sockets} | {plain:,.0f} | {this:,.0f} | {this / plain:.1f} |", flush=True)
+                floor, plain, this = (statistics.median(column) for column in zip(*figures, strict=True))
+                line = f"| {sockets} | {floor:,.0f} | {plain:,.0f} | {this:,.0f} | {this / plain:.1f} |"
+                print(line, flush=True)
     finally:
         server.terminate()
         server.wait()

@@ -27,6 +27,7 @@ from molotov.session import (
     get_eventer,
     get_session,
 )
+from servers import refused_port
 from session_server import Server, run
 from yarl import URL
 
@@ -289,6 +290,73 @@ def test_events_carry_one_request_object_and_cost_the_scenario_nothing():
         assert console.lines == []
         assert isinstance(next(iter(requests)), LoggedClientRequest)
         assert next(iter(requests)).tracer is get_eventer(session)
+
+    served(check)
+
+
+def test_a_request_is_announced_when_its_connection_is_there_and_nothing_is_sent():
+    async def check(server: Server) -> None:
+        console = Console()
+        seen: list[tuple[str, int]] = []
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connections.append(writer)
+            while head := (await reader.read(65536)):
+                heads.append(head)
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+        async def listener(event: str, **details: Any) -> None:
+            if event != "sending_request":
+                return
+            while not connections:
+                await asyncio.sleep(0)
+            seen.append((details["request"].method, len(heads)))
+            details["request"].headers["X-Late"] = "yes"
+
+        connections: list[asyncio.StreamWriter] = []
+        heads: list[bytes] = []
+        raw = await asyncio.start_server(answer, "127.0.0.1", 0)
+        port = raw.sockets[0].getsockname()[1]
+        async with get_session(asyncio.get_running_loop(), console) as session:
+            get_eventer(session).add_listener(listener)
+            for method in ("GET", "POST"):
+                async with session.request(method, f"http://127.0.0.1:{port}/") as response:
+                    assert response.status == 200
+            assert seen == [("GET", 0), ("POST", 1)]
+            assert len(connections) == 1
+            assert all(b"X-Late: yes" in head for head in heads)
+            # Nobody is told of a request that nobody can get.
+            with refused_port() as nowhere, pytest.raises(aiohttp.ClientConnectorError):
+                await session.get(f"http://127.0.0.1:{nowhere}/")
+            assert len(seen) == 2
+        raw.close()
+        assert console.lines == []
+
+    served(check)
+
+
+def test_the_connection_of_a_request_that_is_given_up_when_announced_serves_others():
+    async def check(server: Server) -> None:
+        asked = asyncio.Event()
+
+        async def listener(event: str, **details: Any) -> None:
+            if event == "sending_request" and details["request"].url.path == "/echo":
+                asked.set()
+                await asyncio.Event().wait()
+
+        connector = aiohttp.TCPConnector(limit=1)
+        async with get_session(asyncio.get_running_loop(), Console(), connector=connector) as session:
+            get_eventer(session).add_listener(listener)
+            held = asyncio.ensure_future(session.get(server.base + "/echo"))
+            await asked.wait()
+            other = asyncio.ensure_future(session.get(server.base + "/status/204"))
+            await asyncio.sleep(0)
+            held.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await held
+            async with await other as response:
+                assert response.status == 204
+        assert [seen["target"] for seen in server.seen] == ["/status/204"]
 
     served(check)
 

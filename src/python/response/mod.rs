@@ -3,25 +3,31 @@
 //! What most scripts use is here. Rarely used attributes are functions in `molotov._response`, reached
 //! through [`super::cold`]. The head is kept as it came and parsed again when headers are asked for.
 //!
-//! Longer than usual, as the interface is: Python's attributes are one block per class.
+//! Here are its parts and its attributes, which for Python are one block per class. Its body is read in `reading`,
+//! its `Content-Type` in `media`, and the headers of its request are put together in `sent`.
 
-use super::arguments::Method;
-use super::awaitable::{Awaitable, Outcome, Ready, Task};
-use super::body::{Available, Body};
-use super::connection::{Arrived, Content, Upgraded};
-use super::errors;
-use super::event_loop::Engine;
-use super::ffi::GilCell;
-use super::json;
-use super::request::Added;
-use super::session::Session;
-use super::urls::UrlEntry;
+mod media;
+mod reading;
+mod sent;
+
+pub(crate) use reading::{BodyRead, Then};
+pub(crate) use sent::sent_headers;
+
+use self::media::{charset, latin1, text};
 use crate::http::codec::{self, Span};
-use crate::http::error::{Error, TimeoutKind};
-use pyo3::intern;
+use crate::http::error::Error;
+use crate::python::arguments::Method;
+use crate::python::awaitable::Ready;
+use crate::python::body::{Available, Body};
+use crate::python::connection::{Arrived, Content, Upgraded};
+use crate::python::errors;
+use crate::python::event_loop::Engine;
+use crate::python::ffi::GilCell;
+use crate::python::request::Added;
+use crate::python::session::Session;
+use crate::python::urls::UrlEntry;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
-use std::borrow::Cow;
+use pyo3::types::{PyBytes, PyDict, PyTuple};
 use std::sync::Arc;
 
 /// Where the body is.
@@ -29,6 +35,8 @@ enum Stored {
     /// Behind the head, in `raw`.
     Inline,
     Decoded(Vec<u8>),
+    /// Where it was received; what `read()` gives.
+    Received(Py<PyBytes>),
     Streaming(Arc<Body>),
     Failed(Error),
     /// There is none: the connection speaks another protocol, and ends with the response.
@@ -86,98 +94,6 @@ pub(crate) struct Response {
     content_type: Span,
     raw: Box<[u8]>,
     state: GilCell<State>,
-}
-
-/// What becomes of the bytes once they are there.
-pub(crate) enum Then {
-    Bytes,
-    Text {
-        encoding: Option<String>,
-        errors: String,
-    },
-    Json {
-        encoding: Option<String>,
-        loads: Option<Py<PyAny>>,
-    },
-    /// The next piece only.
-    Chunk,
-}
-
-/// A wait for (the rest of) a body.
-pub(crate) struct BodyRead {
-    response: Py<Response>,
-    then: Arc<Then>,
-}
-
-impl BodyRead {
-    pub(crate) fn clone_ref(&self, py: Python<'_>) -> Self {
-        Self {
-            response: self.response.clone_ref(py),
-            then: Arc::clone(&self.then),
-        }
-    }
-
-    pub(crate) fn start(&self, awaitable: &Bound<'_, Awaitable>) {
-        let py = awaitable.py();
-        let response = self.response.bind(py);
-        let this = response.get();
-        let body = match &this.state.borrow(py).stored {
-            Stored::Streaming(body) => Some(Arc::clone(body)),
-            _ => None,
-        };
-        let result = match body {
-            None => Response::finish(response, &self.then),
-            Some(body) if matches!(*self.then, Then::Chunk) => match body.take_piece(py) {
-                Available::NotYet => return body.wait(awaitable),
-                Available::Failed(error) => Err(this.broke(py, error)),
-                Available::Data { data, complete } => {
-                    let mut state = this.state.borrow_mut(py);
-                    state.consumed = true;
-                    state.read = true;
-                    if complete {
-                        state.ends = body.take_ends(py);
-                        state.encoded_bytes = body.encoded_bytes(py);
-                        state.stored = Stored::Decoded(Vec::new());
-                        state.closed = true;
-                    }
-                    Ok(data.into_any())
-                }
-            },
-            Some(body) => match body.take(py) {
-                Available::NotYet => return body.wait(awaitable),
-                Available::Failed(error) => Err(this.broke(py, error)),
-                Available::Data { data, .. } => {
-                    {
-                        let mut state = this.state.borrow_mut(py);
-                        state.stored = Stored::Decoded(data);
-                        state.closed = true;
-                    }
-                    Response::finish(response, &self.then)
-                }
-            },
-        };
-        Awaitable::resolve(
-            awaitable,
-            match result {
-                Ok(value) => Outcome::Value(value.unbind()),
-                Err(error) => Outcome::Error(error),
-            },
-        );
-    }
-
-    /// More of the body has come, or its end.
-    pub(crate) fn go_on(awaitable: &Bound<'_, Awaitable>) {
-        if let Some(read) = awaitable.get().body_read(awaitable.py()) {
-            read.start(awaitable);
-        }
-    }
-
-    /// The reader has given up; the response is as it was.
-    pub(crate) fn abort(&self, py: Python<'_>) {
-        if let Stored::Streaming(body) = &self.response.get().state.borrow(py).stored {
-            body.stop_waiting(py);
-        }
-    }
 }
 
 impl Response {
@@ -306,265 +222,6 @@ impl Response {
         }
         Err(errors::of_response(slf, "status", None))
     }
-
-    /// Waits for the body if need be, then does `then` with it.
-    fn begin<'py>(slf: &Bound<'py, Self>, then: Then) -> PyResult<Bound<'py, PyAny>> {
-        let py = slf.py();
-        let streaming = matches!(slf.get().state.borrow(py).stored, Stored::Streaming(_));
-        if !streaming {
-            return Ready::settle(py, Self::finish(slf, &then)).map(Bound::into_any);
-        }
-        let read = BodyRead {
-            response: slf.clone().unbind(),
-            then: Arc::new(then),
-        };
-        Awaitable::create(py, Arc::clone(&slf.get().engine), Task::Body(read)).map(Bound::into_any)
-    }
-
-    /// The result of a read whose bytes are all there.
-    fn finish<'py>(slf: &Bound<'py, Self>, then: &Then) -> PyResult<Bound<'py, PyAny>> {
-        let py = slf.py();
-        let this = slf.get();
-        this.state.borrow_mut(py).read = true;
-        match then {
-            Then::Bytes if this.has_left(py) => Err(errors::connection_closed(py)),
-            Then::Bytes => Ok(this.bytes(py)?.into_any()),
-            Then::Chunk => {
-                let chunk = this.bytes(py)?;
-                let mut state = this.state.borrow_mut(py);
-                let consumed = std::mem::replace(&mut state.consumed, true);
-                Ok(if consumed {
-                    PyBytes::new(py, b"")
-                } else {
-                    chunk
-                }
-                .into_any())
-            }
-            Then::Text { encoding, errors } => this.decode(slf, encoding.as_deref(), errors),
-            Then::Json { encoding, loads } => {
-                let plain = encoding.as_deref().is_none_or(is_utf8)
-                    && loads.is_none()
-                    && (encoding.is_some() || this.has_utf8_charset());
-                if plain {
-                    let parsed = this.with_body(py, |body| {
-                        let body = body.trim_ascii();
-                        if body.is_empty() {
-                            Some(py.None().into_bound(py))
-                        } else {
-                            json::loads(py, body)
-                        }
-                    })?;
-                    if let Some(value) = parsed {
-                        return Ok(value);
-                    }
-                }
-                if this.with_body(py, |body| body.trim_ascii().is_empty())? {
-                    return Ok(py.None().into_bound(py));
-                }
-                let text = this.decode(slf, encoding.as_deref(), "strict")?;
-                match loads {
-                    Some(loads) => loads.bind(py).call1((text.call_method0("strip")?,)),
-                    None => py
-                        .import("json")?
-                        .call_method1(intern!(py, "loads"), (text.call_method0("strip")?,)),
-                }
-            }
-        }
-    }
-
-    /// The exception for a body that broke on its way.
-    fn broke(&self, py: Python<'_>, error: Error) -> PyErr {
-        // aiohttp's timer is told once; what the connection met stays with the body.
-        let passing = matches!(error, Error::Timeout(TimeoutKind::Total));
-        self.state.borrow_mut(py).stored = if passing {
-            Stored::Released
-        } else {
-            Stored::Failed(error.clone())
-        };
-        errors::of(py, error, &self.url, &self.method, None)
-    }
-
-    fn has_left(&self, py: Python<'_>) -> bool {
-        let state = self.state.borrow(py);
-        state.left && !matches!(state.stored, Stored::Failed(_))
-    }
-
-    fn with_body<R>(&self, py: Python<'_>, use_it: impl FnOnce(&[u8]) -> R) -> PyResult<R> {
-        let failed = {
-            let state = self.state.borrow(py);
-            match &state.stored {
-                Stored::Inline => {
-                    return Ok(use_it(self.raw.get(self.head_len..).unwrap_or_default()));
-                }
-                Stored::Decoded(data) => return Ok(use_it(data)),
-                Stored::Upgraded(_) => return Ok(use_it(&[])),
-                Stored::Failed(error) => Some(error.clone()),
-                Stored::Streaming(_) | Stored::Released => None,
-            }
-        };
-        Err(match failed {
-            Some(error) => errors::of(py, error, &self.url, &self.method, None),
-            None => errors::connection_closed(py),
-        })
-    }
-
-    fn bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        if let Some(bytes) = &self.state.borrow(py).bytes {
-            return Ok(bytes.bind(py).clone());
-        }
-        let bytes = self.with_body(py, |body| PyBytes::new(py, body))?;
-        self.state.borrow_mut(py).bytes = Some(bytes.clone().unbind());
-        Ok(bytes)
-    }
-
-    fn decode<'py>(
-        &self,
-        slf: &Bound<'py, Self>,
-        encoding: Option<&str>,
-        errors: &str,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let py = slf.py();
-        let utf8 = encoding.map_or_else(|| self.has_utf8_charset(), is_utf8);
-        if utf8 {
-            let text = self.with_body(py, |body| {
-                std::str::from_utf8(body)
-                    .ok()
-                    .map(|text| PyString::new(py, text).into_any())
-            })?;
-            if let Some(text) = text {
-                return Ok(text);
-            }
-        }
-        let bytes = self.bytes(py)?;
-        let encoding = match encoding {
-            Some(encoding) => encoding.to_owned(),
-            None => slf.call_method0("get_encoding")?.extract()?,
-        };
-        bytes.call_method1(intern!(py, "decode"), (encoding, errors))
-    }
-
-    fn has_utf8_charset(&self) -> bool {
-        let content_type = self.content_type.get(&self.raw);
-        // Most have no parameters at all.
-        content_type == b"application/json"
-            || !content_type.contains(&b';')
-            || charset(&latin1(content_type)).is_none_or(is_utf8)
-    }
-
-    /// Whether the media type is one that `json()` takes without being told.
-    fn is_json(&self) -> bool {
-        let value = self.content_type.get(&self.raw);
-        let media_type = value.split(|byte| *byte == b';').next().unwrap_or_default();
-        media_type.trim_ascii() == b"application/json" || is_json(&self.content_type_header())
-    }
-
-    /// The `Content-Type` header, in lower case; empty without one.
-    fn content_type_header(&self) -> String {
-        latin1(self.content_type.get(&self.raw)).to_ascii_lowercase()
-    }
-
-    fn media_type(&self) -> String {
-        let header = self.content_type_header();
-        let value = header.split(';').next().unwrap_or_default().trim();
-        // RFC 2045's default, which aiohttp gives for a missing or nonsensical header.
-        if value.matches('/').count() == 1 {
-            value.to_owned()
-        } else {
-            "application/octet-stream".to_owned()
-        }
-    }
-}
-
-/// Text of a head as aiohttp decodes it: what is no UTF-8 survives as surrogates.
-fn text<'py>(py: Python<'py>, value: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    match std::str::from_utf8(value) {
-        Ok(text) => Ok(PyString::new(py, text).into_any()),
-        Err(_) => PyBytes::new(py, value).call_method1("decode", ("utf-8", "surrogateescape")),
-    }
-}
-
-/// Header values are bytes without an encoding; aiohttp reads them as UTF-8 with surrogates, which
-/// for anything that is text in practice is the same as this.
-fn latin1(value: &[u8]) -> Cow<'_, str> {
-    match std::str::from_utf8(value) {
-        Ok(text) => Cow::Borrowed(text),
-        Err(_) => value.iter().map(|byte| char::from(*byte)).collect(),
-    }
-}
-
-fn is_utf8(encoding: &str) -> bool {
-    encoding.eq_ignore_ascii_case("utf-8") || encoding.eq_ignore_ascii_case("utf8")
-}
-
-fn charset(content_type: &str) -> Option<&str> {
-    content_type.split(';').skip(1).find_map(|parameter| {
-        let (name, value) = parameter.split_once('=')?;
-        name.trim()
-            .eq_ignore_ascii_case("charset")
-            .then(|| value.trim().trim_matches('"'))
-    })
-}
-
-/// Whether a media type is one that aiohttp's `json()` takes for JSON.
-fn is_json(media_type: &str) -> bool {
-    let Some(subtype) = media_type.strip_prefix("application/") else {
-        return false;
-    };
-    // What follows does not matter to aiohttp: `application/json-seq` and parameters are fine.
-    subtype.starts_with("json")
-        || subtype.split_once("+json").is_some_and(|(name, _)| {
-            !name.is_empty()
-                && name.bytes().all(|byte| {
-                    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'+' | b'-')
-                })
-        })
-}
-
-/// The headers of a request in the order in which they went out.
-pub(crate) fn sent_headers<'py>(
-    py: Python<'py>,
-    session: &Session,
-    url: &UrlEntry,
-    own: &[(String, String)],
-    added: &Added,
-) -> PyResult<Bound<'py, PyList>> {
-    let headers = PyList::empty(py);
-    let sent = |name: &str| {
-        own.iter()
-            .any(|(known, _)| known.eq_ignore_ascii_case(name))
-    };
-    let defaults = session.defaults(py);
-    if !sent("host") && (added.bare || !defaults.has_host) {
-        headers.append(("Host", &url.target.authority))?;
-    }
-    if !added.bare {
-        for (name, value) in defaults.headers.iter().filter(|(name, _)| !sent(name)) {
-            if !(added.elsewhere && name.eq_ignore_ascii_case("authorization")) {
-                headers.append((name, value))?;
-            }
-        }
-    }
-    for (name, value) in own {
-        headers.append((name, value))?;
-    }
-    if !added.bare {
-        for (name, value) in defaults.automatic.iter().filter(|(name, _)| !sent(name)) {
-            headers.append((*name, value))?;
-        }
-    }
-    if let Some(cookies) = &added.cookies {
-        headers.append(("Cookie", cookies))?;
-    }
-    if let Some(authorization) = &added.authorization {
-        headers.append(("Authorization", authorization))?;
-    }
-    if let Some(length) = added.content_length {
-        headers.append(("Content-Length", length.to_string()))?;
-    }
-    if let Some(content_type) = added.content_type {
-        headers.append(("Content-Type", content_type))?;
-    }
-    Ok(headers)
 }
 
 #[pymethods]
@@ -817,9 +474,32 @@ impl Response {
         Self::begin(slf, Then::Json { encoding, loads })
     }
 
-    /// The next piece of the body; empty at its end.
-    fn _next_chunk<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        Self::begin(slf, Then::Chunk)
+    /// The next piece of the body; empty at its end. What has to be received first has at most `most` bytes.
+    fn _next_chunk<'py>(slf: &Bound<'py, Self>, most: usize) -> PyResult<Bound<'py, PyAny>> {
+        Self::begin(slf, Then::Chunk(most))
+    }
+
+    /// The next piece of a body under way if it is there already; empty at its end. `None` also for whatever
+    /// `_next_chunk()` has to raise, and when the time for the whole request is over.
+    fn _chunk_now<'py>(
+        &self,
+        py: Python<'py>,
+        most: usize,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let body = match &self.state.borrow(py).stored {
+            Stored::Streaming(body) => Arc::clone(body),
+            _ => return Ok(None),
+        };
+        if body.is_expired(py) {
+            return Ok(None);
+        }
+        match body.take_piece(py, most)? {
+            Available::Data { data, complete } => {
+                self.took_piece(py, &body, complete);
+                Ok(Some(data))
+            }
+            Available::NotYet | Available::Failed(_) => Ok(None),
+        }
     }
 
     /// Whether the time for the whole request ran out while the body is on its way.
