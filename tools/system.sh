@@ -26,6 +26,8 @@ for package in "$@"; do
   case $package in
     python3-dev) need python3-dev has_libpython ;;
     python3-venv) need python3-venv python3 -c 'import ensurepip, venv' ;;
+    busybox-static) need busybox-static command -v busybox ;;
+    netavark) need netavark test -x /usr/lib/podman/netavark ;;
     nodejs) need nodejs command -v node ;;
     postgresql) need postgresql has_postgresql ;;
     build-essential) need build-essential command -v cc ;;

@@ -34,9 +34,33 @@ __all__ = [
     "SizingSearch",
     "SslConfig",
     "Worker",
+    "autosize",
+    "autosizer_account",
+    "autosizer_gc",
+    "autosizer_list",
+    "read_toml",
 ]
 
 _Session = TypeVar("_Session", bound=Session)
+
+def autosize(
+    options: str,
+    run: Callable[[list[tuple[str, str]], list[str], str], int],
+    interruptions: Callable[[], int],
+) -> tuple[int, str, list[str]]:
+    """Size every row; returns the exit code, the table, and a text for each failure."""
+
+def autosizer_list() -> list[str]:
+    """Return what runs have made and not removed, in lines."""
+
+def autosizer_gc() -> tuple[list[str], bool]:
+    """Remove what ended runs have left; returns a line for each thing, and whether all are gone."""
+
+def autosizer_account(what: str, options: str) -> tuple[list[str], bool]:
+    """Look at the AWS account: check, list, gc or iam-policy; returns lines, and whether all is well."""
+
+def read_toml(path: str | PathLike[str]) -> str:
+    """Return a TOML file as JSON."""
 
 @final
 class RunState:

@@ -34,6 +34,8 @@ _THRESHOLD_FAILED = 99
 _INTERRUPTED = 105
 _CANNOT_WRITE = 1
 _EVERY_SECONDS = 1.0
+#: Files that are not the user's, and so not mentioned at the end.
+private: set[str] = set()
 
 
 def stdout_is_taken(args: Any) -> bool:
@@ -245,7 +247,7 @@ class RunResults:
         lines = [*headlines, *self._results.threshold_lines()]
         if option(self._args, "monitor"):
             lines += ["", *self._results.resource_lines()]
-        files = [path for path in self._files.values() if path != STDOUT]
+        files = [path for path in self._files.values() if path != STDOUT and path not in private]
         if files:
             lines.append(f"Results written to {', '.join(files)}")
         return lines

@@ -18,6 +18,11 @@ _PATIENCE_SECONDS = 0.5
 # Signals that come together (a process group, a supervisor that repeats itself) are one.
 _SAME_SECONDS = 0.1
 
+#: How many signals the runs of this process have taken, for whoever runs several.
+received = 0
+#: How often a run has taken the signals over.
+installed = 0
+
 
 class Signals:
     """Handlers for the time of a run. With ``cancel=None`` (a forked child) every signal only stops."""
@@ -39,8 +44,10 @@ class Signals:
 
     def install(self) -> None:
         """Install the handlers; in any thread but the main one signals are not ours, and nothing happens."""
+        global installed
         if threading.current_thread() is not threading.main_thread():
             return
+        installed += 1
         for number in _SIGNALS:
             self._previous[number] = signal.getsignal(number)
             try:
@@ -73,6 +80,8 @@ class Signals:
         if not self._interrupt and now - self._last < _SAME_SECONDS:
             return
         self._last = now
+        global received
+        received += 1
         self._received += 1
         if self._interrupt or self._received > 2:
             self._interrupt = False

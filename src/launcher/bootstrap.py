@@ -12,6 +12,7 @@ from importlib._bootstrap_external import MAGIC_NUMBER
 from importlib.machinery import BuiltinImporter, ModuleSpec
 
 ENTRIES = {
+    "autosizer": "molotov.autosizer",
     "moloslave": "molotov.slave",
     "molostart": "molotov.quickstart",
     "molotov-report": "molotov.report",

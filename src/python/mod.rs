@@ -11,6 +11,7 @@
 //! | `receiving`, `body` | a response's body, from the socket's bytes to its reader |
 //! | `websocket` | a connection upgraded to websocket messages |
 //! | `response`, `cold`, `awaitable`, `json`, `errors` | what the script gets back |
+//! | `autosizer` | the flow of a sizing, with the command as its load |
 //! | `context` | the way to the Python half of the session |
 //! | `state`, `metrics`, `monitor`, `results`, `tls`, `cookies` | the pure modules' types for Python |
 //! | `ffi` | the only `unsafe` of this layer |
@@ -18,6 +19,7 @@
 use pyo3::prelude::*;
 
 mod arguments;
+pub mod autosizer;
 mod awaitable;
 mod body;
 mod bridge;
@@ -55,6 +57,8 @@ mod worker;
 /// The native half of the `molotov` package.
 #[pymodule(name = "_core")]
 mod core {
+    #[pymodule_export]
+    use super::autosizer::{autosize, autosizer_account, autosizer_gc, autosizer_list, read_toml};
     #[pymodule_export]
     use super::awaitable::Awaitable;
     #[pymodule_export]

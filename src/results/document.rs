@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::mask::{masked, masked_command, masked_option};
 use super::series::Series;
+use super::service::ServiceFacts;
 use super::service_time_map::ServiceTimeMap;
 use super::starts::Starts;
 use super::threshold::Outcome;
@@ -90,6 +91,9 @@ pub struct Results {
     pub exit: Option<Exit>,
     /// The files that the run wrote.
     pub files: Vec<Output>,
+    /// The service that `autosizer` started for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceFacts>,
 }
 
 /// What was run, where, and when.
@@ -394,6 +398,7 @@ impl Results {
             errors: Vec::new(),
             exit: None,
             files: Vec::new(),
+            service: None,
         }
     }
 

@@ -14,6 +14,7 @@
 //! | `levels` | which loads were held, for the verdict |
 //! | `journal` | writing as the run goes, and reading what a dead run left |
 //! | `threshold` | `p95<500ms` and its kind: grammar and outcome |
+//! | `service` | what `autosizer` started, and what its end means |
 //! | `monitored` | documents of what was monitored without a run |
 //! | `mask` | secrets in command lines and texts |
 //! | `csv`, `junit`, `markdown`, `summary` | the other formats |
@@ -32,6 +33,7 @@ mod resources;
 #[cfg(test)]
 pub(crate) mod sample;
 mod series;
+mod service;
 mod service_time_map;
 mod starts;
 mod summary;
@@ -45,6 +47,7 @@ pub use journal::{Journal, ReadError, read, write};
 pub use markdown::escaped_for_markdown;
 pub use mask::{masked, masked_command};
 pub use series::{Point, Series};
+pub use service::ServiceFacts;
 pub use service_time_map::ServiceTimeMap;
 pub use starts::Starts;
 pub use threshold::{Outcome, Threshold, ThresholdError};

@@ -84,6 +84,9 @@ fn by_another_name_it_is_another_command() {
     let (code, stdout, _) = run(molotov().arg0("molotov-report").arg("--help"));
     assert_eq!(code, Some(0));
     assert!(stdout.contains("RESULT.json"), "{stdout}");
+    let (code, stdout, _) = run(molotov().arg0("autosizer").args(["run", "--help"]));
+    assert_eq!(code, Some(0));
+    assert!(stdout.contains("--ready-path"), "{stdout}");
 }
 
 #[test]

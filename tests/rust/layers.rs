@@ -15,13 +15,26 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("verdict", &["monitor"]),
     ("results", &["metrics", "monitor", "sizing", "verdict"]),
     (
+        "autosizer",
+        &["aws", "monitor", "results", "sizing", "verdict"],
+    ),
+    ("aws", &[]),
+    (
         "report",
         &["metrics", "monitor", "results", "sizing", "verdict"],
     ),
     (
         "python",
         &[
-            "engine", "http", "metrics", "monitor", "report", "results", "schedule", "sizing",
+            "autosizer",
+            "engine",
+            "http",
+            "metrics",
+            "monitor",
+            "report",
+            "results",
+            "schedule",
+            "sizing",
             "verdict",
         ],
     ),

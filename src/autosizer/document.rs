@@ -1,0 +1,69 @@
+//! The document of an autosizing: all rows, the recommendation, the runs' own documents.
+//!
+//! Owns its fields, reading an earlier one for `--baseline`, and the file's shape: a single run's results with the key
+//! `autosizer` added, so that `molotov-report` reads it; several runs as `{"schema", "autosizer", "runs"}`. Called by
+//! `session`.
+
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::comparison::{Change, Figures, Recommendation};
+use super::failure::Failure;
+use crate::results::{Results, SCHEMA};
+
+/// What was found, without the runs' own documents.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Document {
+    /// Version of this program.
+    pub molotov: String,
+    /// `local`, `container` or `ssm`.
+    pub target: String,
+    /// What was sized: the command or the image.
+    pub service: String,
+    /// When it began, in seconds since 1970.
+    pub began_unix_seconds: f64,
+    /// One for each combination of limits or instance types.
+    pub rows: Vec<Figures>,
+    /// Which one to take; `None` for a single row.
+    pub recommendation: Option<Recommendation>,
+    /// Against `--baseline`.
+    pub changes: Vec<Change>,
+}
+
+impl Document {
+    /// The file's content. `runs` are the documents of those rows that have one.
+    pub fn to_json(&self, runs: &[Results]) -> Result<String, serde_json::Error> {
+        let own = serde_json::to_value(self)?;
+        let whole = match runs {
+            [one] if self.rows.len() == 1 => {
+                let mut whole = serde_json::to_value(one)?;
+                if let Value::Object(fields) = &mut whole {
+                    fields.insert("autosizer".to_owned(), own);
+                }
+                whole
+            }
+            _ => json!({"schema": SCHEMA, "autosizer": own, "runs": runs}),
+        };
+        Ok(whole.to_string() + "\n")
+    }
+
+    /// Reads the rows of an earlier result.
+    pub fn baseline(path: &Path) -> Result<Self, Failure> {
+        #[derive(Deserialize)]
+        struct File {
+            autosizer: Document,
+        }
+        let shown = path.display();
+        let text = fs::read_to_string(path)
+            .map_err(|error| Failure::configuration(format!("--baseline {shown}: {error}")))?;
+        let file: File = serde_json::from_str(&text).map_err(|_| {
+            Failure::configuration(format!("--baseline {shown}: it is no result of autosizer"))
+                .advise("give what an earlier run wrote by --json")
+        })?;
+        Ok(file.autosizer)
+    }
+}
