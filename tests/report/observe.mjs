@@ -127,7 +127,7 @@ async function cursor(page) {
 }
 
 async function sorting(page) {
-  const table = page.locator(".table").last();
+  const table = page.locator('.table[id$="-times-table"]');
   const first = () => table.locator("tbody tr").first().innerText();
   const before = await first();
   const head = table.locator("thead th").first();
