@@ -167,7 +167,7 @@ impl Results {
         let share = |series: &Series, metric: Metric| {
             let used = series.window(metric, from, to)?.mean;
             let limit = series.window(metric.limit()?, from, to)?.mean;
-            (limit > 0.0).then(|| (used, limit))
+            (limit > 0.0).then_some((used, limit))
         };
         out.push_str(
             "| resources, under the judged load | CPU | of cores | memory | of its limit |\n",

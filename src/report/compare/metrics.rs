@@ -177,12 +177,15 @@ fn capacity_of(results: &Results, capacity: &Capacity) -> Known {
     }
 }
 
+/// Reads one quantity of a second.
+type OfSecond = fn(&Point) -> Option<f64>;
+
 fn at_capacity(results: &Results, capacity: &Capacity, window: Span) -> Vec<Known> {
     let Some(times) = capacity.service_times else {
         return Vec::new();
     };
     let spans = seconds(results, window);
-    let percentiles: [(&'static str, f64, fn(&Point) -> Option<f64>); 3] = [
+    let percentiles: [(&'static str, f64, OfSecond); 3] = [
         ("p50", times.p50_seconds, |point| point.p50_seconds),
         ("p95", times.p95_seconds, |point| point.p95_seconds),
         ("p99", times.p99_seconds, |point| point.p99_seconds),

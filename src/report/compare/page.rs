@@ -278,35 +278,7 @@ fn overlays(
                     .map(|seconds| seconds * 1000.0)
             }));
         }
-        for series in results
-            .monitor
-            .iter()
-            .filter(|series| series.source != monitor::GENERATOR)
-        {
-            let times = series
-                .points(Sampled::CpuCoresUsed)
-                .map(|(time, _)| time)
-                .collect();
-            let thinner = Thinner::new(times, MOST_POINTS);
-            let axis = timeline.axis(thinner.times());
-            let line = |metric: Sampled, unit: &str, scale: f64| {
-                let values: Vec<Option<f64>> = series
-                    .points(metric)
-                    .map(|(_, value)| value.map(|value| value * scale))
-                    .collect();
-                Line {
-                    name: table::cut(&format!("{} {}", run.letter, series.source), 60),
-                    unit: unit.to_owned(),
-                    axis: Some(axis),
-                    y: thinner.values(&values),
-                    ..Line::default()
-                }
-            };
-            cpu.lines.push(line(Sampled::CpuCoresUsed, "cores", 1.0));
-            memory
-                .lines
-                .push(line(Sampled::MemoryBytes, "MiB", 1.0 / 1_048_576.0));
-        }
+        targets(run, results, timeline, &mut cpu, &mut memory);
     }
     section.chart(throughput);
     section.chart(workers);
@@ -317,6 +289,45 @@ fn overlays(
     section.chart(cpu);
     section.chart(memory);
     section
+}
+
+/// The CPU and the memory of a run's targets.
+fn targets(
+    run: &super::document::Run,
+    results: &Results,
+    timeline: &mut Timeline,
+    cpu: &mut Chart,
+    memory: &mut Chart,
+) {
+    for series in results
+        .monitor
+        .iter()
+        .filter(|series| series.source != monitor::GENERATOR)
+    {
+        let times = series
+            .points(Sampled::CpuCoresUsed)
+            .map(|(time, _)| time)
+            .collect();
+        let thinner = Thinner::new(times, MOST_POINTS);
+        let axis = timeline.axis(thinner.times());
+        let line = |metric: Sampled, unit: &str, scale: f64| {
+            let values: Vec<Option<f64>> = series
+                .points(metric)
+                .map(|(_, value)| value.map(|value| value * scale))
+                .collect();
+            Line {
+                name: table::cut(&format!("{} {}", run.letter, series.source), 60),
+                unit: unit.to_owned(),
+                axis: Some(axis),
+                y: thinner.values(&values),
+                ..Line::default()
+            }
+        };
+        cpu.lines.push(line(Sampled::CpuCoresUsed, "cores", 1.0));
+        memory
+            .lines
+            .push(line(Sampled::MemoryBytes, "MiB", 1.0 / 1_048_576.0));
+    }
 }
 
 fn timed(id: &str, title: &str, left: Axis) -> Chart {

@@ -33,6 +33,11 @@ fn gauss(random: &mut fastrand::Rng) -> f64 {
 
 /// A run of two minutes. Each second the service is somewhat faster or slower than the one before (an autoregressive
 /// walk), which rates, service times and memory follow.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts of a second, not below 0"
+)]
 fn run(service: Service, seed: u64) -> Results {
     const LENGTH: u32 = 120;
     const MEMORY_OF_A_SECOND: f64 = 0.5;
@@ -93,7 +98,7 @@ fn run(service: Service, seed: u64) -> Results {
     results.counts = counts;
     results.complete = true;
     results.meta.elapsed_seconds = f64::from(LENGTH);
-    (results.service_times, results.response_times) = ServiceTime::all_of(&recorder);
+    (results.service_times, _) = ServiceTime::all_of(&recorder);
     results.monitor = vec![target];
     results
 }

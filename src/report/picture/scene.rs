@@ -321,27 +321,42 @@ fn facts(results: &Results) -> Vec<Fact> {
             ),
         );
     }
-    if let Some(verdict) = &results.verdict {
-        let source = verdict.source.clone().unwrap_or_default();
-        let (value, note) = match verdict.resource {
-            Resource::Unknown => ("not known".to_owned(), "not enough evidence".to_owned()),
-            Resource::Inside => ("the service".to_owned(), "or one behind it".to_owned()),
-            Resource::Nothing => ("nothing yet".to_owned(), source),
-            resource => (
-                resource.as_str().trim_start_matches("the ").to_owned(),
-                format!("{} confidence · {source}", verdict.confidence.as_str()),
-            ),
-        };
-        add("limited by", value, note.trim_end_matches(" · ").to_owned());
-        let generator = &verdict.generator;
-        let cpu = generator
-            .cpu_ratio
-            .map_or_else(String::new, |ratio| format!("CPU {:.0} %", ratio * 100.0));
-        match generator.valid {
-            Some(true) => add("generator", "fit".to_owned(), cpu),
-            Some(false) => add("generator", "saturated".to_owned(), cpu),
-            None => {}
-        }
+    facts.extend(limit_and_generator(results));
+    facts
+}
+
+/// What limits the service, and whether the generator was fit to measure.
+fn limit_and_generator(results: &Results) -> Vec<Fact> {
+    let mut facts = Vec::new();
+    let mut add = |label: &str, value: String, note: String| {
+        facts.push(Fact {
+            label: label.to_owned(),
+            value,
+            note,
+        });
+    };
+    let Some(verdict) = &results.verdict else {
+        return Vec::new();
+    };
+    let source = verdict.source.clone().unwrap_or_default();
+    let (value, note) = match verdict.resource {
+        Resource::Unknown => ("not known".to_owned(), "not enough evidence".to_owned()),
+        Resource::Inside => ("the service".to_owned(), "or one behind it".to_owned()),
+        Resource::Nothing => ("nothing yet".to_owned(), source),
+        resource => (
+            resource.as_str().trim_start_matches("the ").to_owned(),
+            format!("{} confidence · {source}", verdict.confidence.as_str()),
+        ),
+    };
+    add("limited by", value, note.trim_end_matches(" · ").to_owned());
+    let generator = &verdict.generator;
+    let cpu = generator
+        .cpu_ratio
+        .map_or_else(String::new, |ratio| format!("CPU {:.0} %", ratio * 100.0));
+    match generator.valid {
+        Some(true) => add("generator", "fit".to_owned(), cpu),
+        Some(false) => add("generator", "saturated".to_owned(), cpu),
+        None => {}
     }
     facts
 }
