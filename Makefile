@@ -24,6 +24,8 @@ WHEELS := $(CARGO_TARGET_DIR)/wheels
 PYTEST_ARGS ?=
 # The Python tests wait more than they compute.
 SUITES_AT_ONCE ?= 2
+# Everything but what touches the interpreter.
+PURE := --no-default-features --features autosizer,report,aws
 # Random inputs per property; the tests take 256. Seconds per coverage-guided target, and which of them.
 FUZZ_CASES ?= 100000
 FUZZ_SECONDS ?= 600
@@ -39,14 +41,14 @@ JOBS ?= 5
 # Seeds per simulated service; the tests take 20.
 SIZING_SEEDS ?= 200
 
-.PHONY: help system dev fmt lint lint-rust lint-python test test-rust test-python test-report bench lab kinto fuzz fuzz-properties fuzz-targets simulations demo wheel clean
+.PHONY: help system dev fmt lint lint-rust lint-python test test-rust test-aws test-python test-report bench lab kinto fuzz fuzz-properties fuzz-targets simulations demo wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | expand -t 14
 
 system:
 	@tools/system.sh build-essential python3-dev python3-venv nginx wrk chromium nodejs npm git \
-	  podman runc netavark iptables busybox-static
+	  podman runc netavark iptables catatonit busybox-static
 
 # What drives the browser, and what audits the page for people who cannot see it; outside the clone.
 $(NODE)/.ready: tests/report/package.json
@@ -61,6 +63,12 @@ $(VENVS)/%/.ready: tests/requirements.txt tools/requirements.txt
 	$$python -m venv --clear $(VENVS)/$*
 	$(VENVS)/$*/bin/python -m pip install -q --upgrade pip
 	$(VENVS)/$*/bin/python -m pip install -q -r tests/requirements.txt $(if $(filter main,$*),-r tools/requirements.txt)
+	touch $@
+
+# The test rig's: an Amazon of its own.
+$(VENVS)/rig/.ready: tests/rig/requirements.txt
+	@$(INTERPRETER) -m venv --clear $(VENVS)/rig
+	$(VENVS)/rig/bin/python -m pip install -q -r tests/rig/requirements.txt
 	touch $@
 
 dev: $(VENVS)/main/.ready  ## build the extension into .venv/main, for working on the code
@@ -78,7 +86,7 @@ lint-rust:
 	@cargo fmt --check
 	rustfmt --check --edition 2024 tests/fuzz/targets/*.rs tests/fuzz/checks/lib.rs
 	cargo clippy -q --all-targets --no-default-features -- -D warnings
-	cargo clippy -q --all-targets -- -D warnings
+	cargo clippy -q --all-targets --features aws -- -D warnings
 
 lint-python: $(VENVS)/main/.ready
 	@$(BIN)/ruff check -q .
@@ -90,14 +98,23 @@ test: system  ## everything that CI checks
 	$(MAKE) --no-print-directory lint
 	echo "== Rust tests"
 	$(MAKE) --no-print-directory test-rust
+	echo "== EC2 target on the test rig"
+	$(MAKE) --no-print-directory test-aws
 	echo "== Python tests"
 	$(MAKE) --no-print-directory test-python
 	echo "== the report's page in a browser"
 	$(MAKE) --no-print-directory test-report
 
+# What needs the rig is left to test-aws.
 test-rust:
-	@cargo test -q --no-default-features
-	cargo test -q
+	@cargo test -q $(PURE) --lib
+	cargo test -q $(PURE) --doc
+	cargo test -q $(PURE) --test main -- --skip ssm::
+	cargo test -q --bins
+	cargo test -q --test main -- binary::
+
+test-aws: $(VENVS)/rig/.ready
+	@tests/rig/run.sh $(CURDIR)/$(VENVS)/rig/bin/python cargo test -q $(PURE) --test main -- ssm::
 
 # The wheel for one version of Python on that version, the stable-ABI wheel on the others.
 test-python: $(VENVS)/main/.ready
@@ -121,7 +138,7 @@ test-report: $(VENVS)/main/.ready $(NODE)/.ready
 	@$(BIN)/python -m pytest -p no:cacheprovider tests/report --node-modules $(NODE) $(PYTEST_ARGS)
 
 wheel: $(VENVS)/main/.ready  ## the wheel to give away: optimised, for this interpreter
-	@$(BIN)/maturin build --release -i $(INTERPRETER) --out dist
+	@$(BIN)/maturin build --release --features python,autosizer,report,aws -i $(INTERPRETER) --out dist
 
 demo: system  ## start a real Kinto and find how many workers it carries
 	@$(INTERPRETER) tools/demo.py

@@ -79,6 +79,13 @@ mod charts {
     }
 }
 
+#[cfg_attr(
+    not(any(feature = "python", feature = "report")),
+    expect(
+        clippy::unnecessary_wraps,
+        reason = "without these features nothing can fail"
+    )
+)]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=build.rs");
     #[cfg(feature = "report")]

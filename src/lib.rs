@@ -10,6 +10,7 @@
 //! | [`monitor`] | CPU, memory, disk, network and sockets of the target and the generator |
 //! | [`verdict`] | what gave out first |
 //! | [`results`] | the document of a run, its formats and thresholds |
+//! | `aws` | EC2, Run Command, S3 and prices; with the feature of that name |
 //! | [`autosizer`] | starting a service, sizing it, and leaving nothing behind |
 //! | [`report`] | the page that shows what gave out first, pictures, comparisons |
 //! | [`python`] | the extension module: event loop, workers, session |
@@ -18,6 +19,8 @@
 //! `cargo test --no-default-features` builds and tests everything but `python`.
 
 pub mod autosizer;
+#[cfg(feature = "aws")]
+pub mod aws;
 pub mod engine;
 pub mod http;
 pub mod metrics;

@@ -35,6 +35,7 @@ __all__ = [
     "SslConfig",
     "Worker",
     "autosize",
+    "autosizer_account",
     "autosizer_gc",
     "autosizer_list",
     "read_toml",
@@ -54,6 +55,9 @@ def autosizer_list() -> list[str]:
 
 def autosizer_gc() -> tuple[list[str], bool]:
     """Remove what ended runs have left; returns a line for each thing, and whether all are gone."""
+
+def autosizer_account(what: str, options: str) -> tuple[list[str], bool]:
+    """Look at the AWS account: check, list, gc or iam-policy; returns lines, and whether all is well."""
 
 def read_toml(path: str | PathLike[str]) -> str:
     """Return a TOML file as JSON."""

@@ -66,6 +66,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add("--cpus", metavar="N[,N]", help="cores that it may use; several are tried one after another")
     add("--memory", metavar="SIZE[,SIZE]", help="memory that it may use, e.g. 512m,1g")
     add("--instance-type", metavar="NAME[,NAME]", help="with --on ssm")
+    _add_ssm(parser)
     add("--scenario", metavar="FILE", help="scenarios of the load test")
     add("--scenario-repo", metavar="URL[#TEST]", help="repository of the load test, as moloslave takes it")
     add("--no-sizing", action="store_true", help="run the load as its options say, without --sizing")
@@ -84,6 +85,45 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )
 
 
+#: Options of ``--on ssm`` only, by which the engine finds them in ``target``.
+_SSM = (
+    "region",
+    "profile",
+    "bucket",
+    "prefix",
+    "instance_profile",
+    "instance_id",
+    "ami",
+    "subnet",
+    "private_address",
+    "allow_from",
+    "keep",
+    "time_to_live",
+    "owner",
+    "disk",
+)
+
+
+def _add_ssm(parser: argparse.ArgumentParser) -> None:
+    def add(*flags: str, **options: Any) -> None:
+        parser.add_argument(*flags, **{"default": None, **options})
+
+    add("--region", metavar="NAME", help="AWS region (default: AWS_REGION or the profile's)")
+    add("--profile", metavar="NAME", help="AWS profile (default: AWS_PROFILE)")
+    add("--bucket", metavar="NAME", help="S3 bucket that the instance may write its output to")
+    add("--prefix", metavar="PATH", help="where in it (default: autosizer)")
+    add("--instance-profile", metavar="NAME", help="instance profile with the role for the instance")
+    add("--instance-id", metavar="ID", help="use this instance instead of launching one")
+    add("--ami", metavar="ID", help="image instead of the newest Amazon Linux 2023")
+    add("--subnet", metavar="ID", help="subnet instead of the default ones")
+    add("--private-address", action="store_true", help="reach the instance inside the VPC")
+    add("--allow-from", metavar="CIDR", help="who may connect to the service (default: this machine)")
+    add("--keep", action="store_true", help="leave the instance for the next run")
+    add("--time-to-live", type=duration, metavar="T", help="when the instance ends itself (default: 4h)")
+    add("--owner", metavar="NAME", help="whose it is, for the tag (default: USER)")
+    add("--disk", type=int, metavar="GIB", help="size of its disk (default: 20)")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="autosizer",
@@ -95,8 +135,20 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands.add_parser("run", help="start, size, report, clean up", epilog=parser.epilog))
     init = commands.add_parser("init", help="write a commented autosizer.toml")
     init.add_argument("file", nargs="?", default="autosizer.toml", metavar="FILE")
-    commands.add_parser("list", help="show what runs have made and not removed")
-    commands.add_parser("gc", help="remove what crashed runs have left")
+    for name, text in [
+        ("list", "show what runs have made and not removed; with --region in the account too"),
+        ("gc", "remove what crashed runs have left; with --region what is over in the account too"),
+    ]:
+        at_account = commands.add_parser(name, help=text)
+        at_account.add_argument("--region", metavar="NAME", help="AWS region to look at")
+        at_account.add_argument("--profile", metavar="NAME", help="AWS profile")
+    for name, text in [
+        ("check", "whether a run with --on ssm would be allowed; makes nothing"),
+        ("iam-policy", "the permissions that --on ssm needs"),
+    ]:
+        look = commands.add_parser(name, help=text)
+        look.add_argument("--instance-type", metavar="NAME")
+        _add_ssm(look)
     return parser
 
 
@@ -309,7 +361,7 @@ def _run(args: argparse.Namespace, words: list[str]) -> int:
     if options["on"] == "local":
         # The load may run in a repository's folder.
         options.setdefault("directory", os.getcwd())
-    ours = {name: _absolute(name, value) for name, value in options.items() if value is not None}
+    ours = _for_engine(options)
     with load.ready():
         code, table, failures = _core.autosize(json.dumps(ours), load, load.interruptions)
     if table:
@@ -320,6 +372,14 @@ def _run(args: argparse.Namespace, words: list[str]) -> int:
     if table and files:
         print(f"Results written to {', '.join(files)}", flush=True)
     return int(code)
+
+
+def _for_engine(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options as the engine takes them: those of one target apart."""
+    given = {name: value for name, value in options.items() if value is not None}
+    ours = {name: _absolute(name, value) for name, value in given.items() if name not in _SSM}
+    ours["target"] = {name: value for name, value in given.items() if name in _SSM}
+    return ours
 
 
 _PATHS = ("directory", "service_log", "prices", "baseline", "json", "html", "markdown", "csv", "log")
@@ -344,18 +404,36 @@ def _init(path: str) -> int:
     return 0
 
 
-def _list() -> int:
+def _account(args: argparse.Namespace) -> tuple[list[str], bool]:
+    """Look at the AWS account, as ``args.what`` says."""
+    from molotov import _core
+
+    options = {name: value for name, value in vars(args).items() if name != "what"}
+    return _core.autosizer_account(args.what, json.dumps(_for_engine(options)))
+
+
+def _show_account(args: argparse.Namespace) -> int:
+    lines, is_fine = _account(args)
+    print("\n".join(lines))
+    return 0 if is_fine else 1
+
+
+def _list(args: argparse.Namespace) -> int:
     from molotov import _core
 
     lines = _core.autosizer_list()
+    if args.region or args.profile:
+        lines += _account(args)[0]
     print("\n".join(lines) if lines else "Nothing is left of any run.")
     return 0
 
 
-def _gc() -> int:
+def _gc(args: argparse.Namespace) -> int:
     from molotov import _core
 
     lines, all_gone = _core.autosizer_gc()
+    if args.region or args.profile:
+        lines += _account(args)[0]
     print("\n".join(lines) if lines else "Nothing to remove.")
     return 0 if all_gone else 1
 
@@ -369,7 +447,9 @@ def main() -> int:
             return _run(args, words)
         if args.what == "init":
             return _init(args.file)
-        return _list() if args.what == "list" else _gc()
+        if args.what in ("check", "iam-policy"):
+            return _show_account(args)
+        return _list(args) if args.what == "list" else _gc(args)
     except OptionError as error:
         print(f"autosizer: {error}", file=sys.stderr)
         return _CONFIGURATION_ERROR

@@ -80,6 +80,10 @@ async fn remove(thing: &Thing) -> Result<(), Failure> {
     if let Some(result) = super::container::remove(thing).await {
         return result;
     }
+    #[cfg(feature = "aws")]
+    if let Some(result) = super::ssm::remove(thing).await {
+        return result;
+    }
     Err(
         Failure::target(format!("this build cannot remove a {}", thing.kind))
             .advise("use the build that made it"),

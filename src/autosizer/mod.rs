@@ -10,6 +10,7 @@
 //! | `target` | what a place to run the service has to offer, and the service's description |
 //! | `local` | a process tree on this machine |
 //! | `container` | a container of Docker or Podman on this machine (feature `autosizer`) |
+//! | `ssm` | an EC2 instance, with the feature `aws` |
 //! | `load` | what makes the load |
 //! | `run` | what one run shares: its id, cancellation, deadlines |
 //! | `probe` | waiting until the service answers |
@@ -39,6 +40,8 @@ mod probe;
 mod run;
 mod secrets;
 mod session;
+#[cfg(feature = "aws")]
+pub mod ssm;
 mod steps;
 mod table;
 mod target;

@@ -24,7 +24,7 @@ use super::ledger::{Ledger, Thing};
 use super::load::Load;
 use super::local::Local;
 use super::options::{Options, Row};
-use super::prices::Prices;
+use super::prices::{Price, Prices};
 use super::run::Run;
 use super::steps::Steps;
 use super::target::{Metrics, ServiceState, Target};
@@ -109,7 +109,11 @@ pub fn run(options: &Options, state: &Path, load: &mut dyn Load, page: Option<Pa
                 row.label()
             ));
         }
-        let mut figures = Figures::of(row, prices.as_ref().and_then(|prices| prices.of(row)));
+        let price = match &prices {
+            Some(prices) => prices.of(row),
+            None => listed(options, &runtime, row),
+        };
+        let mut figures = Figures::of(row, price);
         let failures = one(
             options,
             state,
@@ -178,6 +182,17 @@ fn one(
             load,
             &document,
         ),
+        #[cfg(feature = "aws")]
+        "ssm" => match super::ssm::Options::of(options, row) {
+            Ok(chosen) => flow_of(
+                runtime,
+                &mut super::ssm::Ssm::new(chosen),
+                &run,
+                load,
+                &document,
+            ),
+            Err(failure) => (Outcome::failed(failure), BTreeMap::new()),
+        },
         other => {
             let failure = Failure::configuration(format!("this build cannot do --on {other}"))
                 .advise("use one with the feature that it needs");
@@ -220,6 +235,18 @@ fn one(
         figures.failure = Some(steps.hide(&first.to_string()));
     }
     failures
+}
+
+/// What the provider's own list says; `None` where there is none, or it does not answer.
+#[cfg(feature = "aws")]
+fn listed(options: &Options, runtime: &Runtime, row: &Row) -> Option<Price> {
+    let chosen = (options.on == "ssm").then(|| super::ssm::Options::of(options, row).ok())??;
+    runtime.block_on(super::ssm::price(&chosen))
+}
+
+#[cfg(not(feature = "aws"))]
+fn listed(_: &Options, _: &Runtime, _: &Row) -> Option<Price> {
+    None
 }
 
 fn flow_of<T: Target>(

@@ -29,6 +29,7 @@
 //! | `container` | `container:`, by control group or by the Docker and Podman API |
 //! | `host` | `host`, this machine |
 //! | `glances` | `glances:`, a CSV file that Glances writes |
+//! | `remote` | a collector for other machines, and its rows |
 //! | `generator` | the load generator itself |
 //! | `driver` | all targets of a run |
 //! | `roots`, `files`, `counter` | where things are, reading them, rates |
@@ -49,6 +50,7 @@ mod host;
 mod metric;
 mod port;
 mod process;
+mod remote;
 mod roots;
 mod sample;
 mod series;
@@ -66,6 +68,7 @@ pub use host::Host;
 pub use metric::Metric;
 pub use port::Port;
 pub use process::ProcessTree;
+pub use remote::{COLLECTOR, Remote, remote_history};
 pub use roots::Roots;
 pub use sample::{Event, Sample};
 pub use series::{Series, TimedEvent, Window};

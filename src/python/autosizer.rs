@@ -135,6 +135,47 @@ pub fn autosizer_gc(python: Python<'_>) -> PyResult<(Vec<String>, bool)> {
     Ok((lines.collect(), all))
 }
 
+/// Look at the AWS account: `what` is `check`, `list`, `gc` or `iam-policy`, `options` as for `autosize`.
+///
+/// Returns lines to show, and whether all is well. `OSError` when AWS refuses, or when this build cannot do it.
+#[pyfunction]
+pub fn autosizer_account(
+    python: Python<'_>,
+    what: &str,
+    options: &str,
+) -> PyResult<(Vec<String>, bool)> {
+    let options: crate::autosizer::Options = serde_json::from_str(options)
+        .map_err(|error| PyValueError::new_err(format!("options: {error}")))?;
+    python
+        .detach(|| account(what, &options))
+        .map_err(|failure| PyOSError::new_err(failure.to_string()))
+}
+
+#[cfg(feature = "aws")]
+fn account(
+    what: &str,
+    options: &crate::autosizer::Options,
+) -> Result<(Vec<String>, bool), Failure> {
+    use crate::autosizer::ssm::{Command, account};
+    let command = match what {
+        "check" => Command::Check,
+        "list" => Command::List,
+        "gc" => Command::Sweep,
+        "iam-policy" => Command::Policy,
+        other => return Err(Failure::configuration(format!("no such command: {other}"))),
+    };
+    let runtime = runtime().map_err(|error| Failure::target(format!("no event loop: {error}")))?;
+    runtime.block_on(account(command, options))
+}
+
+#[cfg(not(feature = "aws"))]
+fn account(what: &str, _: &crate::autosizer::Options) -> Result<(Vec<String>, bool), Failure> {
+    Err(
+        Failure::configuration(format!("this build cannot do {what}: it has no AWS"))
+            .advise("install a wheel, or build with --features aws"),
+    )
+}
+
 /// A TOML file as JSON: CPython has no reader of its own before 3.11.
 ///
 /// `OSError` when it cannot be read, `ValueError` with the line when it is no TOML.

@@ -2,6 +2,8 @@
 //!
 //! Owns how they are listed. Called by `run`.
 
+use std::fmt::Write as _;
+
 use super::model::{Block, Fault, Section};
 use super::number::{count, duration, percent};
 use super::table::{Cell, Table, cut};
@@ -46,7 +48,7 @@ pub(super) fn section(results: &Results) -> Section {
         count(counts.interrupted)
     );
     if counts.unfinished > 0 {
-        runs += &format!("; {} were under way", count(counts.unfinished));
+        let _ = write!(runs, "; {} were under way", count(counts.unfinished));
     }
     let answered: u64 = counts
         .statuses
@@ -62,10 +64,11 @@ pub(super) fn section(results: &Results) -> Section {
         })
         .collect();
     if !statuses.is_empty() {
-        runs += &format!(". Answers: {}", statuses.join(", "));
+        let _ = write!(runs, ". Answers: {}", statuses.join(", "));
     }
     if counts.resent > 0 {
-        runs += &format!(
+        let _ = write!(
+            runs,
             ". {} requests were sent again because a kept connection had been closed",
             count(counts.resent)
         );

@@ -144,7 +144,7 @@ impl Page {
                         continue;
                     };
                     figure(body, chart, number, data.charts.len());
-                    data.charts.push(chart.clone());
+                    data.charts.push(chart.as_ref().clone());
                 }
                 Block::Table(shown) => {
                     let Some(data) = self.data.get_mut(number) else {

@@ -12,8 +12,11 @@ use crate::sizing::LatencyRule;
 /// Over which the failure ratio is taken, as autosizing does.
 const WINDOW_SECONDS: f64 = 60.0;
 
+/// What a point has of something.
+type Quantity = fn(&Point) -> Option<f64>;
+
 /// Percentiles of response times.
-const RESPONSE_TIMES: [(&str, fn(&Point) -> Option<f64>); 3] = [
+const RESPONSE_TIMES: [(&str, Quantity); 3] = [
     ("response p50", |point| point.response_p50_seconds),
     ("response p95", |point| point.response_p95_seconds),
     ("response p99", |point| point.response_p99_seconds),

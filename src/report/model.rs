@@ -312,7 +312,7 @@ pub enum Block {
     /// Bars, with what they are measured against.
     Gauges(String, Vec<Gauge>),
     /// A chart.
-    Chart(Chart),
+    Chart(Box<Chart>),
     /// A table.
     Table(Table),
     /// Errors.
@@ -348,7 +348,7 @@ impl Section {
     pub fn chart(&mut self, mut chart: Chart) {
         chart.lines.retain(|line| !line.is_empty());
         if !chart.is_empty() {
-            self.blocks.push(Block::Chart(chart));
+            self.blocks.push(Block::Chart(Box::new(chart)));
         }
     }
 

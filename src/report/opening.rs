@@ -5,7 +5,7 @@
 use super::model::{Card, Gauge, Tone, Verdict};
 use super::number::{bytes, count, duration, percent, rate, time};
 use crate::monitor::{GENERATOR, Metric, Series};
-use crate::results::Results;
+use crate::results::{Ramp, Results};
 use crate::sizing::Reason;
 use crate::sizing::search::{Capacity, Findings, Interval, Limit, ServiceTimes, Unit};
 use crate::verdict::{Level, Resource};
@@ -144,71 +144,14 @@ fn headline(results: &Results) -> (String, Tone) {
         }
     });
     if let Some(found) = findings(results) {
-        let Some(capacity) = &found.capacity else {
-            return match found.ramp_ended {
-                Some(_) => ("No load could be sustained.".to_owned(), Tone::Bad),
-                None => (
-                    "The run ended before it had an answer.".to_owned(),
-                    Tone::Warn,
-                ),
-            };
-        };
-        let (best, unit) = rate_of(capacity.requests_per_second, capacity.runs_per_second);
-        let figure = format!("{} {unit}", rate(best.mean));
-        let level = at_level(found.unit, capacity.level);
-        if resource(results) == Some(Resource::Generator) {
-            return (
-                format!("At least {figure}: then the load generator gave out, not the service."),
-                Tone::Warn,
-            );
-        }
-        if is_lower_bound(results) {
-            return (
-                format!("At least {figure}, at {level}: nothing gave out."),
-                Tone::Warn,
-            );
-        }
-        let text = match limit {
-            Some(limit) => format!("{figure} at {level}: then {limit} gives out."),
-            None => format!("{figure} at {level} is what this service takes."),
-        };
-        let tone = if capacity.confirmed {
-            Tone::Good
-        } else {
-            Tone::Warn
-        };
-        return (text, tone);
+        return searched(results, found, limit);
     }
     if let Some(ramp) = results
         .sizing
         .as_ref()
         .and_then(|sizing| sizing.ramp.as_ref())
     {
-        let level = at_level(Unit::Workers, ramp.workers as f64);
-        return match (ramp.reason, limit) {
-            (Reason::RampEnded, _) => (format!("Nothing gave out up to {level}."), Tone::Good),
-            (Reason::Interrupted, _) => (
-                "The run was stopped before its answer.".to_owned(),
-                Tone::Warn,
-            ),
-            (Reason::AllFailed, _) => (format!("Nothing worked at {level}."), Tone::Bad),
-            (_, Some(limit)) => (
-                format!("{} gave out at {level}.", capital(&limit)),
-                Tone::Warn,
-            ),
-            (Reason::Failures, None) => (format!("Too many runs failed at {level}."), Tone::Warn),
-            (Reason::Plateau, None) => (
-                format!(
-                    "More than {} brought no more throughput.",
-                    at_level(
-                        Unit::Workers,
-                        ramp.best_workers.unwrap_or(ramp.workers) as f64,
-                    )
-                ),
-                Tone::Warn,
-            ),
-            (Reason::Latency, None) => (format!("Too slow from {level} on."), Tone::Warn),
-        };
+        return ramped(ramp, limit);
     }
     let (unit, done) = if counts.requests > 0 {
         ("req/s", counts.requests)
@@ -236,6 +179,73 @@ fn headline(results: &Results) -> (String, Tone) {
         Tone::Good
     };
     (text, tone)
+}
+
+/// What a search for the capacity found.
+fn searched(results: &Results, found: &Findings, limit: Option<String>) -> (String, Tone) {
+    let Some(capacity) = &found.capacity else {
+        return match found.ramp_ended {
+            Some(_) => ("No load could be sustained.".to_owned(), Tone::Bad),
+            None => (
+                "The run ended before it had an answer.".to_owned(),
+                Tone::Warn,
+            ),
+        };
+    };
+    let (best, unit) = rate_of(capacity.requests_per_second, capacity.runs_per_second);
+    let figure = format!("{} {unit}", rate(best.mean));
+    let level = at_level(found.unit, capacity.level);
+    if resource(results) == Some(Resource::Generator) {
+        return (
+            format!("At least {figure}: then the load generator gave out, not the service."),
+            Tone::Warn,
+        );
+    }
+    if is_lower_bound(results) {
+        return (
+            format!("At least {figure}, at {level}: nothing gave out."),
+            Tone::Warn,
+        );
+    }
+    let text = match limit {
+        Some(limit) => format!("{figure} at {level}: then {limit} gives out."),
+        None => format!("{figure} at {level} is what this service takes."),
+    };
+    let tone = if capacity.confirmed {
+        Tone::Good
+    } else {
+        Tone::Warn
+    };
+    (text, tone)
+}
+
+/// How a ramp alone ended.
+fn ramped(ramp: &Ramp, limit: Option<String>) -> (String, Tone) {
+    let level = at_level(Unit::Workers, ramp.workers as f64);
+    match (ramp.reason, limit) {
+        (Reason::RampEnded, _) => (format!("Nothing gave out up to {level}."), Tone::Good),
+        (Reason::Interrupted, _) => (
+            "The run was stopped before its answer.".to_owned(),
+            Tone::Warn,
+        ),
+        (Reason::AllFailed, _) => (format!("Nothing worked at {level}."), Tone::Bad),
+        (_, Some(limit)) => (
+            format!("{} gave out at {level}.", capital(&limit)),
+            Tone::Warn,
+        ),
+        (Reason::Failures, None) => (format!("Too many runs failed at {level}."), Tone::Warn),
+        (Reason::Plateau, None) => (
+            format!(
+                "More than {} brought no more throughput.",
+                at_level(
+                    Unit::Workers,
+                    ramp.best_workers.unwrap_or(ramp.workers) as f64,
+                )
+            ),
+            Tone::Warn,
+        ),
+        (Reason::Latency, None) => (format!("Too slow from {level} on."), Tone::Warn),
+    }
 }
 
 fn capital(text: &str) -> String {

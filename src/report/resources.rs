@@ -320,8 +320,8 @@ pub(super) fn utilisation(results: &Results, timeline: &mut Timeline) -> Chart {
                 let look = if strong { Look::Culprit } else { Look::Line };
                 lines.push(Line {
                     look,
-                    strong,
                     hidden,
+                    strong,
                     ..line
                 });
             }

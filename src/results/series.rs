@@ -69,7 +69,11 @@ macro_rules! columns {
     ($($name:ident: $kind:ty,)+; $($paced:ident: $paced_kind:ty,)+) => {
         #[derive(Serialize, Deserialize)]
         struct Columns {
-            $($name: Vec<$kind>,)+
+            // What an earlier version did not record yet is missing from its documents.
+            $(
+                #[serde(default)]
+                $name: Vec<$kind>,
+            )+
             $(
                 #[serde(default, skip_serializing_if = "Vec::is_empty")]
                 $paced: Vec<$paced_kind>,
@@ -93,7 +97,7 @@ macro_rules! columns {
                 let length = columns.time_seconds.len();
                 let mut points = vec![Point::default(); length];
                 $(
-                    if columns.$name.len() != length {
+                    if !columns.$name.is_empty() && columns.$name.len() != length {
                         return Err(format!(
                             "{} has {} values, time_seconds has {length}",
                             stringify!($name),

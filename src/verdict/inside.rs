@@ -30,7 +30,15 @@ pub(super) fn rule(looks: &[Look], others: &[Level]) -> Option<Finding> {
         .any(|look| look.mean(Metric::CpuCoresUsed).is_some());
     let mut evidence: Vec<Evidence> = looks.iter().flat_map(limits).collect();
     let own = !evidence.is_empty();
-    let flat = others.iter().find(|other| brings_no_more(level, other));
+    // The plainest of them: with the least gain.
+    let gain = |other: &Level| {
+        let (low, high) = level.lower_first(other);
+        high.per_second / low.per_second
+    };
+    let flat = others
+        .iter()
+        .filter(|other| brings_no_more(level, other))
+        .min_by(|a, b| gain(a).total_cmp(&gain(b)));
     if let Some(other) = flat {
         let (low, high) = level.lower_first(other);
         evidence.push(Evidence {

@@ -376,3 +376,16 @@ def test_scenarios_come_from_a_repository(place: Place) -> None:
     outcome = place.call(*words, "--scenario-repo", f"{repository}#small")
     assert outcome.code == 104
     assert "Can't find 'small'" in outcome.err
+
+
+def test_options_of_an_instance_reach_the_engine_apart(place: Place) -> None:
+    from molotov.autosizer import _for_engine
+
+    ours = _for_engine({"port": 8, "bucket": "b", "keep": True, "region": None})
+    assert ours == {"port": 8, "target": {"bucket": "b", "keep": True}}
+    policy = place.call("iam-policy", "--bucket", "evidence")
+    if policy.code:
+        # A build without AWS, as the tests' own is: it says so.
+        assert "this build cannot do iam-policy" in policy.err, policy
+    else:
+        assert "arn:aws:s3:::evidence/autosizer/*" in policy.out, policy

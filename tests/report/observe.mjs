@@ -21,6 +21,8 @@ const ready = () => document.documentElement.dataset.charts !== undefined;
 async function open(browser, file, options) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
   const page = await context.newPage();
+  // A busy machine is no fault of the page.
+  page.setDefaultTimeout(300_000);
   const seen = { errors: [], requests: [], injected: 0 };
   page.on("console", (message) => message.type() === "error" && seen.errors.push(message.text()));
   page.on("pageerror", (error) => seen.errors.push(String(error)));

@@ -14,7 +14,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sizing", &["metrics"]),
     ("verdict", &["monitor"]),
     ("results", &["metrics", "monitor", "sizing", "verdict"]),
-    ("autosizer", &["monitor", "results", "sizing", "verdict"]),
+    (
+        "autosizer",
+        &["aws", "monitor", "results", "sizing", "verdict"],
+    ),
+    ("aws", &[]),
     (
         "report",
         &["metrics", "monitor", "results", "sizing", "verdict"],

@@ -10,3 +10,6 @@ mod monitor;
 // As above.
 #[cfg(test)]
 mod sizing;
+// The fault matrix of the `ssm` target; `make test-aws` installs what it needs.
+#[cfg(all(test, feature = "aws"))]
+mod ssm;

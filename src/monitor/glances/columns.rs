@@ -224,7 +224,10 @@ fn container(row: &Row<'_>, name: &str) -> Sample {
     );
     sample.set(
         Metric::CpuLimitCores,
-        number("cpu_limit").filter(|cores| *cores > 0.0),
+        number("cpu_limit")
+            .filter(|cores| *cores > 0.0)
+            // Without a quota a container may use what its host has.
+            .or_else(|| row.number("cpu.cpucore")),
     );
     let usage = number("memory_usage");
     let inactive = number("memory_inactive_file").unwrap_or(0.0);

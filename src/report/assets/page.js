@@ -118,6 +118,7 @@ function watch() {
     document.documentElement.dataset.charts = "ready";
   }, { rootMargin: "200px" });
   views.forEach((view) => sight.observe(view.figure));
+  if (!views.length) document.documentElement.dataset.charts = "ready";
   let timer;
   let width = innerWidth;
   addEventListener("resize", () => {

@@ -93,7 +93,7 @@ fn run(service: Service, seed: u64) -> Results {
     results.counts = counts;
     results.complete = true;
     results.meta.elapsed_seconds = f64::from(LENGTH);
-    results.service_times = ServiceTime::all_of(&recorder);
+    (results.service_times, results.response_times) = ServiceTime::all_of(&recorder);
     results.monitor = vec![target];
     results
 }

@@ -381,7 +381,11 @@ impl OpenTrial {
             _ => false,
         };
         let behind = trial.flaws.iter().any(|flaw| match flaw {
-            Flaw::FallsBehind { runs_per_second } => *runs_per_second > FAR_BEHIND * trial.level,
+            // Twice the scatter that makes it a flaw: looking again and again, chance would come to that soon.
+            Flaw::FallsBehind { runs_per_second } => {
+                let certain = 2.0 * scatter_per_second(trial);
+                *runs_per_second > certain.max(FAR_BEHIND * trial.level)
+            }
             Flaw::WorkersBusy { late_ratio } => *late_ratio > FAR_STARVED_RATIO,
             _ => false,
         });
@@ -470,6 +474,11 @@ fn add(to: &mut Histogram<u64>, times: &Histogram<u64>) {
     debug_assert!(added.is_ok(), "{added:?}");
 }
 
+/// By how much starts and ends of independent runs differ by chance, at most one time in forty.
+fn scatter_per_second(trial: &Trial) -> f64 {
+    2.0 * (2.0 * trial.runs as f64).sqrt() / trial.measured_seconds
+}
+
 /// Everything that speaks against the level of this trial.
 fn flaws(trial: &Trial, successes: &[f64], bins: &[Bin], standard: &Standard) -> Vec<Flaw> {
     let mut flaws = Vec::new();
@@ -515,8 +524,7 @@ fn flaws(trial: &Trial, successes: &[f64], bins: &[Bin], standard: &Standard) ->
                 flaws.push(Flaw::NotReached { level: rate });
             }
             let behind = (started - trial.runs as f64) / trial.measured_seconds;
-            let scatter = 2.0 * (2.0 * trial.runs as f64).sqrt() / trial.measured_seconds;
-            if behind > (BEHIND_RATIO * rate).max(scatter) {
+            if behind > (BEHIND_RATIO * rate).max(scatter_per_second(trial)) {
                 flaws.push(Flaw::FallsBehind {
                     runs_per_second: behind,
                 });

@@ -1,0 +1,354 @@
+//! `--on ssm`: an EC2 instance, driven by Run Command and nothing else: no key, no port but the service's.
+//!
+//! Owns the target's options and its steps. Three things end what was started, each without the others: cleaning up at
+//! the end of the run, the machine itself after its time to live, and [`sweep`] for what a crash left.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `launch` | from nothing to a machine that takes commands |
+//! | `node` | one step on the machine, and noticing that it is gone |
+//! | `scripts` | the texts that the machine gets |
+//! | `clean` | ending all of it |
+//! | `sweep` | `autosizer gc` and `autosizer list` |
+//! | `check` | `autosizer check` |
+//! | `options` | from the texts of options to what the target takes |
+//! | `account` | the texts of the commands that look at the account |
+//!
+//! Called by the flow through [`Target`]; made by the composition root.
+
+mod account;
+mod check;
+mod clean;
+mod launch;
+mod node;
+mod options;
+mod scripts;
+mod sweep;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
+
+pub use self::account::{Command, account};
+pub use self::check::{Finding, check};
+pub use self::options::{Options, Patience, Reach};
+pub use self::sweep::{Left, list, remove, sweep};
+use super::failure::Failure;
+use super::prices::Price;
+use super::run::{Run, date_of};
+use super::target::{Address, Collector, Ended, Metrics, ServiceState, Target, Watched};
+use crate::aws::ec2::{Instance, InstanceType};
+use crate::aws::{self, Session, Status};
+use crate::monitor::remote_history;
+
+/// The tag by which everything of ours is found; its value is the run's id.
+pub const TAG_RUN: &str = "sizer:run";
+/// Whose it is.
+pub const TAG_OWNER: &str = "sizer:owner";
+/// When `autosizer gc` may end it, `2026-11-25T23:59:59Z`.
+pub const TAG_EXPIRES: &str = "sizer:expires-at";
+
+/// The state of a service that was looked at this long ago is still told.
+const STATE_FOR: Duration = Duration::from_secs(3);
+
+/// The target.
+#[derive(Debug)]
+pub struct Ssm {
+    options: Options,
+    session: Option<Session>,
+    kind: Option<InstanceType>,
+    instance: Option<Instance>,
+    /// Whether the instance is somebody else's, which we neither tag nor end.
+    foreign: bool,
+    /// Whether the instance has taken a command of ours.
+    commanded: bool,
+    image_digest: String,
+    /// Numbers the steps that may be taken again.
+    steps: u32,
+    state: Option<(Instant, ServiceState)>,
+    /// Our clock when the collector's machine told its own: earliest and latest, and what it told.
+    clock: Option<(f64, f64, f64)>,
+}
+
+impl Ssm {
+    /// Nothing is called yet.
+    pub fn new(options: Options) -> Self {
+        Self {
+            options,
+            session: None,
+            kind: None,
+            instance: None,
+            foreign: false,
+            commanded: false,
+            image_digest: String::new(),
+            steps: 0,
+            state: None,
+            clock: None,
+        }
+    }
+
+    fn image(run: &Run) -> Result<&str, Failure> {
+        run.service.image.as_deref().ok_or_else(|| {
+            Failure::configuration("--on ssm needs an --image: the service runs in a container")
+        })
+    }
+
+    /// What has to be added to the machine's clock to get ours; none while it lies within what can be told.
+    fn clock_offset(&self) -> f64 {
+        let Some((earliest, latest, told)) = self.clock else {
+            return 0.0;
+        };
+        if told < earliest {
+            earliest - told
+        } else if told > latest {
+            latest - told
+        } else {
+            0.0
+        }
+    }
+}
+
+/// What the row's instance type costs by the Pricing API; `None` when that is not known.
+pub async fn price(options: &Options) -> Option<Price> {
+    let session = Session::connect(&options.session).await.ok()?;
+    let price = session.price(&options.instance_type).await.ok()??;
+    Some(Price {
+        per_hour: price.usd_per_hour,
+        currency: "USD".to_owned(),
+        source: format!("AWS Pricing API, on demand, Linux, {}", session.region()),
+        date: price.date.chars().take(10).collect(),
+    })
+}
+
+fn unix_seconds() -> f64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |time| time.as_secs_f64())
+}
+
+/// `2026-11-25T23:59:59Z`: times of the same form sort as texts.
+fn timestamp(unix_seconds: u64) -> String {
+    let (year, month, day) = date_of(unix_seconds / 86_400);
+    let time = unix_seconds % 86_400;
+    let (hour, minute, second) = (time / 3600, time / 60 % 60, time % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// An error of AWS as a failure of the run.
+fn failure(error: &aws::Error) -> Failure {
+    let advice = match error.kind {
+        aws::Kind::Denied => {
+            "`autosizer iam-policy` prints the whole policy, `autosizer check` tries it"
+        }
+        aws::Kind::Throttled => {
+            "other programs use up the account's allowance of calls; try again later"
+        }
+        aws::Kind::NoAnswer => "check the network and AWS_ENDPOINT_URL",
+        _ => "",
+    };
+    Failure::target(error.to_string()).advise(advice)
+}
+
+impl Target for Ssm {
+    fn name(&self) -> &'static str {
+        "ssm"
+    }
+
+    async fn prepare(&mut self, run: &Run) -> Result<(), Failure> {
+        Self::image(run)?;
+        self.connect(run).await?;
+        match self.options.instance_id.clone() {
+            Some(id) => self.reuse(run, &id).await?,
+            None => self.launch(run).await?,
+        }
+        self.wait_until_registered(run).await?;
+        self.make_ready(run).await
+    }
+
+    async fn start(&mut self, run: &Run) -> Result<(), Failure> {
+        let image = Self::image(run)?;
+        let step = run.steps.begin("start", &format!("Starting {image}"));
+        let script = scripts::start(&run.id, &run.service, image);
+        let outcome = self
+            .step(run, "start", &script, self.options.patience.step)
+            .await?;
+        if outcome.status != Status::Success {
+            let complaint = run.steps.hide(&outcome.reason());
+            let (what, advice) = scripts::explain(image, run.service.port, &complaint);
+            step.failed(&what);
+            return Err(Failure::service(what).advise(advice));
+        }
+        step.done("");
+        Ok(())
+    }
+
+    async fn address(&mut self, run: &Run) -> Result<Address, Failure> {
+        let address = self.chosen_address()?;
+        Ok(Address {
+            host: address.to_string(),
+            port: run.service.port,
+        })
+    }
+
+    async fn state(&mut self, run: &Run) -> Result<ServiceState, Failure> {
+        if let Some((at, state)) = &self.state
+            && at.elapsed() < STATE_FOR
+        {
+            return Ok(state.clone());
+        }
+        let name = self.numbered("state");
+        let outcome = self
+            .step(
+                run,
+                &name,
+                &scripts::state(&run.id),
+                self.options.patience.step,
+            )
+            .await?;
+        let words: Vec<&str> = outcome.stdout.split_whitespace().collect();
+        let state = match words.as_slice() {
+            ["true", ..] => ServiceState::Running,
+            ["false", code, killed] => ServiceState::Ended(Ended {
+                exit_code: code.parse().ok(),
+                signal: None,
+                out_of_memory: *killed == "true",
+            }),
+            _ if outcome.status == Status::Failed => ServiceState::NotStarted,
+            _ => {
+                let what = format!(
+                    "the state of the service is not known: {}",
+                    outcome.reason()
+                );
+                return Err(Failure::target(what));
+            }
+        };
+        self.state = Some((Instant::now(), state.clone()));
+        Ok(state)
+    }
+
+    async fn log(&mut self, run: &Run, lines: usize) -> Result<Vec<String>, Failure> {
+        let name = self.numbered("log");
+        let script = scripts::log(&run.id, lines);
+        let outcome = self
+            .step(run, &name, &script, self.options.patience.step)
+            .await?;
+        let all: Vec<String> = outcome
+            .stdout
+            .lines()
+            .map(|line| run.steps.hide(line))
+            .collect();
+        let skipped = all.len().saturating_sub(lines);
+        Ok(all.into_iter().skip(skipped).collect())
+    }
+
+    async fn start_collector(&mut self, run: &Run) -> Result<Collector, Failure> {
+        let step = run.steps.begin("collector", "Starting the collector");
+        let rows = self.options.time_to_live.as_secs();
+        let script = scripts::start_collector(&run.id, rows);
+        let before = unix_seconds();
+        let outcome = self
+            .step(run, "collector", &script, self.options.patience.step)
+            .await?;
+        if outcome.status != Status::Success {
+            step.failed("It does not start");
+            return Ok(Collector::None(outcome.reason()));
+        }
+        if let Ok(told) = outcome.stdout.trim().parse::<f64>() {
+            self.clock = Some((before, unix_seconds(), told));
+        }
+        step.done("");
+        // A state from before the load is not one from after it.
+        self.state = None;
+        Ok(Collector::Remote)
+    }
+
+    async fn stop_collector(&mut self, run: &Run) -> Result<Metrics, Failure> {
+        let step = run.steps.begin("metrics", "Fetching the metrics");
+        let text = match self.rows(run).await {
+            Ok(text) => text,
+            Err(failure) => {
+                step.failed("They cannot be fetched");
+                return Err(failure);
+            }
+        };
+        let remote = remote_history(&text);
+        step.done(&format!("{} samples", remote.host.len()));
+        let offset = self.clock_offset();
+        let mut notes = remote.notes;
+        if offset.abs() > 1.0 {
+            notes.push(format!("the instance's clock was off by {:.0} s", -offset));
+        }
+        let watched = |label: &str, samples: Vec<(f64, crate::monitor::Sample)>| Watched {
+            label: label.to_owned(),
+            samples: samples
+                .into_iter()
+                .map(|(time, sample)| (time + offset, sample))
+                .collect(),
+        };
+        Ok(Metrics {
+            watched: vec![
+                watched("service", remote.service),
+                watched("host", remote.host),
+            ],
+            notes,
+        })
+    }
+
+    async fn clean_up(&mut self, run: &Run) -> Result<(), Failure> {
+        self.clean(run).await
+    }
+
+    fn facts(&self) -> BTreeMap<String, String> {
+        let mut facts = BTreeMap::new();
+        let mut add = |name: &str, value: String| {
+            if !value.is_empty() {
+                facts.insert(name.to_owned(), value);
+            }
+        };
+        add("image_digest", self.image_digest.clone());
+        if let Some(session) = &self.session {
+            add("region", session.region().to_owned());
+        }
+        if let Some(kind) = &self.kind {
+            add("vcpus", kind.vcpus.to_string());
+            add("memory_mib", kind.memory_mib.to_string());
+            add("network", kind.network.clone());
+            if kind.is_burstable {
+                add("cpu_credits", "unlimited".to_owned());
+            }
+        }
+        if let Some(instance) = &self.instance {
+            add("instance_type", instance.instance_type.clone());
+            add("instance_id", instance.id.clone());
+            add("zone", instance.zone.clone());
+            add("architecture", instance.architecture.clone());
+        }
+        let reach = match self.options.reach {
+            Reach::Public => "public address: the Internet lies between",
+            Reach::Private => "private address",
+        };
+        add("network_path", reach.to_owned());
+        facts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_sort_as_texts() {
+        assert_eq!(timestamp(0), "1970-01-01T00:00:00Z");
+        assert_eq!(timestamp(1_795_651_199), "2026-11-25T23:59:59Z");
+    }
+
+    #[test]
+    fn a_clock_is_corrected_only_where_it_must_be_wrong() {
+        let mut ssm = Ssm::new(Options::default());
+        for (told, offset) in [(11.0, 0.0), (9.0, 1.0), (15.0, -3.0)] {
+            ssm.clock = Some((10.0, 12.0, told));
+            assert!((ssm.clock_offset() - offset).abs() < 1e-9);
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! What an instance is told to do, as POSIX shell.
+//!
+//! Owns the texts and the quoting of everything in them that comes from the user. Each may run twice without harm. Knows
+//! nothing of how they get there. Called by the steps of the `ssm` target.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use super::super::target::Service;
+use crate::monitor::COLLECTOR;
+
+/// A word that the shell takes as it is.
+pub(super) fn quote(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// The name of the run's container.
+pub(super) fn container(run: &str) -> String {
+    format!("autosizer-{run}")
+}
+
+/// The script of the first boot: the timer that ends the machine whatever becomes of us comes before all else.
+pub(super) fn user_data(time_to_live: Duration) -> String {
+    let seconds = time_to_live.as_secs();
+    format!(
+        "#!/bin/sh\n\
+         systemd-run --on-active={seconds}s --unit=autosizer-ttl systemctl poweroff\n\
+         command -v docker >/dev/null 2>&1 || dnf -y install docker\n\
+         systemctl enable --now docker\n"
+    )
+}
+
+/// Sets the timer anew, for an instance that has been used before.
+pub(super) fn rearm(time_to_live: Duration) -> String {
+    let seconds = time_to_live.as_secs();
+    format!(
+        "systemctl stop autosizer-ttl.timer autosizer-ttl >/dev/null 2>&1 || true\n\
+         systemd-run --on-active={seconds}s --unit=autosizer-ttl systemctl poweroff\n"
+    )
+}
+
+/// Waits for the container engine, which the first boot may still be installing.
+pub(super) fn engine(wait: Duration) -> String {
+    let tries = wait.as_secs().max(1);
+    format!(
+        "tries=0\n\
+         until docker info >/dev/null 2>&1; do\n\
+           tries=$((tries + 1))\n\
+           if [ $tries -ge {tries} ]; then docker info 2>&1 | tail -n 3 >&2; exit 1; fi\n\
+           sleep 1\n\
+         done\n"
+    )
+}
+
+/// Gets the image; one that only this machine has is fine too.
+pub(super) fn pull(image: &str) -> String {
+    let image = quote(image);
+    format!(
+        "docker pull -q {image} >/dev/null || docker image inspect {image} >/dev/null\n\
+         docker image inspect -f '{{{{.Id}}}}' {image}\n"
+    )
+}
+
+/// Starts the container. Values of variables reach it by the environment of the command, not by its arguments, which
+/// every process of the machine may read.
+pub(super) fn start(run: &str, service: &Service, image: &str) -> String {
+    let name = container(run);
+    let mut text = format!("docker rm -f {name} >/dev/null 2>&1 || true\n");
+    for (variable, value) in &service.environment {
+        let _ = writeln!(text, "export {variable}={}", quote(value));
+    }
+    let _ = write!(
+        text,
+        "docker run -d --name {name} -p {port}:{port}",
+        port = service.port
+    );
+    if let Some(cpus) = service.limits.cpus {
+        let _ = write!(text, " --cpus {cpus}");
+    }
+    if let Some(bytes) = service.limits.memory_bytes {
+        let _ = write!(text, " --memory {bytes}b");
+    }
+    for variable in service.environment.keys() {
+        let _ = write!(text, " -e {variable}");
+    }
+    let _ = write!(text, " {}", quote(image));
+    for word in &service.command {
+        let _ = write!(text, " {}", quote(word));
+    }
+    text.push_str(" >/dev/null\n");
+    text
+}
+
+/// Prints whether the container runs, its exit code, and whether it was killed for lack of memory.
+pub(super) fn state(run: &str) -> String {
+    format!(
+        "docker inspect -f '{{{{.State.Running}}}} {{{{.State.ExitCode}}}} {{{{.State.OOMKilled}}}}' {}\n",
+        container(run)
+    )
+}
+
+/// Prints the last lines of the container's log.
+pub(super) fn log(run: &str, lines: usize) -> String {
+    format!("docker logs --tail {lines} {} 2>&1\n", container(run))
+}
+
+/// Starts the collector, detached: it must neither hold the command open nor end with it. Prints the machine's clock.
+pub(super) fn start_collector(run: &str, rows: u64) -> String {
+    format!(
+        "folder={folder}\n\
+         mkdir -p \"$folder\"\n\
+         rm -f \"$folder/stop\" \"$folder/done\"\n\
+         pid=$(docker inspect -f '{{{{.State.Pid}}}}' {name})\n\
+         cat >\"$folder/collect.sh\" <<'__autosizer_collector'\n\
+         {COLLECTOR}\n\
+         __autosizer_collector\n\
+         setsid sh \"$folder/collect.sh\" \"$pid\" \"$folder\" 1 {rows} </dev/null >/dev/null 2>&1 &\n\
+         tries=0\n\
+         until [ -s \"$folder/metrics.csv\" ]; do\n\
+           tries=$((tries + 1))\n\
+           if [ $tries -ge 50 ]; then echo 'the collector does not start' >&2; exit 1; fi\n\
+           sleep 0.2\n\
+         done\n\
+         date +%s.%N\n",
+        folder = folder(run),
+        name = container(run),
+    )
+}
+
+/// Stops the collector and prints its rows.
+pub(super) fn stop_collector(run: &str) -> String {
+    format!(
+        "folder={folder}\n\
+         : >\"$folder/stop\"\n\
+         tries=0\n\
+         until [ -e \"$folder/done\" ] || [ $tries -ge 15 ]; do tries=$((tries + 1)); sleep 0.2; done\n\
+         cat \"$folder/metrics.csv\"\n",
+        folder = folder(run),
+    )
+}
+
+/// Prints one piece of the rows, packed, for when the bucket takes nothing: pieces fit into what comes inline.
+pub(super) fn piece(run: &str, number: usize) -> String {
+    let first = number * PIECE + 1;
+    format!(
+        "gzip -c {folder}/metrics.csv | base64 | tr -d '\\n' | tail -c +{first} | head -c {PIECE}\n",
+        folder = folder(run),
+    )
+}
+
+/// Characters of a piece; 24,000 come inline.
+pub(super) const PIECE: usize = 20_000;
+
+/// Removes everything that the run has left on the machine.
+pub(super) fn clean(run: &str) -> String {
+    format!(
+        "docker rm -f {name} >/dev/null 2>&1 || true\n\
+         mkdir -p {folder}\n\
+         : >{folder}/stop\n\
+         sleep 1.2\n\
+         rm -rf \"${{AUTOSIZER_FOLDER:-/var/lib/autosizer}}/{run}\"\n",
+        name = container(run),
+        folder = folder(run),
+    )
+}
+
+fn folder(run: &str) -> String {
+    format!("\"${{AUTOSIZER_FOLDER:-/var/lib/autosizer}}/{run}/metrics\"")
+}
+
+/// What a failed pull or start means: the cause in our words and what to do about it.
+pub(super) fn explain(image: &str, port: u16, complaint: &str) -> (String, &'static str) {
+    let lower = complaint.to_ascii_lowercase();
+    let any = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    if any(&[
+        "no matching manifest",
+        "exec format error",
+        "image platform",
+        "does not match the detected host",
+    ]) {
+        (
+            format!("the image {image} is not made for this machine's architecture"),
+            "choose an instance type of the image's architecture, or build the image for both",
+        )
+    } else if any(&[
+        "manifest unknown",
+        "not found",
+        "no such image",
+        "repository does not exist",
+        "image not known",
+    ]) {
+        (
+            format!("there is no image {image}, or it may not be read"),
+            "check --image; a private image needs the instance's role to be allowed to pull it",
+        )
+    } else if any(&[
+        "unauthorized",
+        "access denied",
+        "denied:",
+        "authentication required",
+    ]) {
+        (
+            format!("the registry does not give away the image {image}"),
+            "a private image needs the instance's role to be allowed to pull it",
+        )
+    } else if any(&["no space left"]) {
+        (
+            "the instance's disk is full".to_owned(),
+            "give it a larger one with --disk",
+        )
+    } else if any(&["port is already allocated", "address already in use"]) {
+        (
+            format!("port {port} is taken on the instance"),
+            "choose another --port, or stop what listens there",
+        )
+    } else {
+        (format!("the container engine says: {complaint}"), "")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::autosizer::Limits;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn nothing_of_the_user_is_a_command() {
+        let service = Service {
+            command: vec!["a b".to_owned(), "$(touch x)".to_owned(), "it's".to_owned()],
+            environment: BTreeMap::from([("KEY".to_owned(), "se'cret; reboot".to_owned())]),
+            port: 80,
+            limits: Limits {
+                cpus: Some(0.5),
+                memory_bytes: Some(1024),
+            },
+            ..Service::default()
+        };
+        let text = start("r1", &service, "x; reboot");
+        let last = text.lines().last().unwrap();
+        assert_eq!(
+            last,
+            r"docker run -d --name autosizer-r1 -p 80:80 --cpus 0.5 --memory 1024b -e KEY 'x; reboot' 'a b' '$(touch x)' 'it'\''s' >/dev/null"
+        );
+        assert!(!last.contains("cret"));
+        assert!(text.contains(r"export KEY='se'\''cret; reboot'"));
+    }
+
+    #[test]
+    fn the_shell_understands_all_of_them() {
+        let service = Service {
+            port: 1,
+            ..Service::default()
+        };
+        let texts = [
+            user_data(Duration::from_mins(1)),
+            rearm(Duration::from_mins(1)),
+            engine(Duration::from_secs(9)),
+            pull("i"),
+            start("r", &service, "i"),
+            state("r"),
+            log("r", 9),
+            start_collector("r", 9),
+            stop_collector("r"),
+            piece("r", 3),
+            clean("r"),
+        ];
+        for text in texts {
+            let output = std::process::Command::new("sh")
+                .args(["-n", "-c", &text])
+                .output()
+                .unwrap();
+            assert!(
+                output.status.success(),
+                "{text}\n{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+    }
+
+    #[test]
+    fn complaints_of_engines_have_causes() {
+        for (complaint, part) in [
+            (
+                "no matching manifest for linux/arm64/v8 in the manifest list entries",
+                "architecture",
+            ),
+            (
+                "manifest for x:y not found: manifest unknown",
+                "there is no image",
+            ),
+            (
+                "write /var/lib/docker/x: no space left on device",
+                "disk is full",
+            ),
+            (
+                "Bind for 0.0.0.0:80 failed: port is already allocated",
+                "port 80 is taken",
+            ),
+            (
+                "something else",
+                "the container engine says: something else",
+            ),
+        ] {
+            let (cause, _) = explain("x:y", 80, complaint);
+            assert!(cause.contains(part), "{cause}");
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! The text that an instance gets.
+//!
+//! Owns the wrapping of a script: base64, so that nothing in it is touched by a shell, by SSM's `{{ }}` or by the joining
+//! of lines; run at most once per run and step; and a last line by which a cut-off output is told from a whole one.
+//! Called by the sending and by the reading of commands.
+
+use std::fmt::Write;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::Command;
+
+/// Begins the last line; the exit code follows.
+const MARKER: &str = "__sizer_end";
+
+/// Where steps leave their results on the instance, unless `AUTOSIZER_FOLDER` is set there.
+const FOLDER: &str = "/var/lib/autosizer";
+
+/// An output, with or without its end.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Marked {
+    Whole(String),
+    Part(String),
+}
+
+/// What goes into the document's `commands`.
+///
+/// Who finds the step's lock taken waits for the result of whoever took it and repeats that; the lock is a symbolic link
+/// because making one, with the owner's number in it, is a single act. 194 is taken away: the agent restarts the machine
+/// for it.
+pub(super) fn lines(command: &Command<'_>) -> Vec<String> {
+    let inner = STANDARD.encode(command.script);
+    let mut text = String::new();
+    let _ = write!(
+        text,
+        r#"umask 077
+d="${{AUTOSIZER_FOLDER:-{FOLDER}}}/{run}/{step}"
+mkdir -p "$d" || exit 73
+if ln -s "$$" "$d/lock" 2>/dev/null; then
+  echo {inner} | base64 -d >"$d/script"
+  sh -eu "$d/script" </dev/null >"$d/out" 2>"$d/err"
+  rc=$?
+  rm -f "$d/script"
+  [ "$rc" -eq 194 ] && rc=193
+  echo "$rc" >"$d/rc.new" && mv "$d/rc.new" "$d/rc"
+else
+  while [ ! -e "$d/rc" ] && kill -0 "$(readlink "$d/lock")" 2>/dev/null; do sleep 1; done
+  rc=$(cat "$d/rc" 2>/dev/null || echo 75)
+fi
+cat "$d/err" >&2 2>/dev/null
+cat "$d/out" 2>/dev/null
+printf '\n{MARKER} %s\n' "$rc"
+exit "$rc"
+"#,
+        run = command.run,
+        step = command.step,
+    );
+    vec![format!("echo {} | base64 -d | sh", STANDARD.encode(text))]
+}
+
+/// Takes the marker off.
+pub(super) fn unmark(stdout: &str) -> Marked {
+    let body = stdout.trim_end_matches(['\n', '\r']);
+    let (before, last) = body.rsplit_once('\n').unwrap_or(("", body));
+    let is_marker = last
+        .strip_prefix(MARKER)
+        .is_some_and(|code| code.trim().parse::<i32>().is_ok());
+    if is_marker {
+        Marked::Whole(before.to_owned())
+    } else {
+        Marked::Part(stdout.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command as Process;
+    use std::time::Duration;
+
+    struct Node(std::path::PathBuf);
+
+    impl Node {
+        fn new() -> Self {
+            let name = format!("node-{}-{:x}", std::process::id(), fastrand::u64(..));
+            let folder = std::env::temp_dir().join(name);
+            std::fs::create_dir(&folder).unwrap();
+            Self(folder)
+        }
+
+        /// What the instance would do with the step's text.
+        fn text(&self, step: &str, script: &str) -> String {
+            let command = Command {
+                instance: "i-1",
+                run: "r1",
+                step,
+                script,
+                limit: Duration::from_mins(1),
+                delivery: Duration::from_secs(30),
+                output: None,
+            };
+            let line = lines(&command).remove(0);
+            let encoded = line.split(' ').nth(1).unwrap();
+            let text = String::from_utf8(STANDARD.decode(encoded).unwrap()).unwrap();
+            text.replace(FOLDER, self.0.to_str().unwrap())
+        }
+
+        fn run(&self, step: &str, script: &str) -> (Option<i32>, String, String) {
+            let output = Process::new("sh")
+                .args(["-c", &self.text(step, script)])
+                .output()
+                .unwrap();
+            let text = |bytes| String::from_utf8(bytes).unwrap();
+            (
+                output.status.code(),
+                text(output.stdout),
+                text(output.stderr),
+            )
+        }
+    }
+
+    impl Drop for Node {
+        fn drop(&mut self) {
+            std::fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_step_runs_once_and_its_result_is_repeated() {
+        let node = Node::new();
+        let script = format!(
+            "echo x >>{0}/count; echo out; echo err >&2; exit 3",
+            node.0.display()
+        );
+        let first = node.run("s", &script);
+        assert_eq!(
+            first,
+            (
+                Some(3),
+                "out\n\n__sizer_end 3\n".to_owned(),
+                "err\n".to_owned()
+            )
+        );
+        assert_eq!(node.run("s", &script), first);
+        let count = std::fs::read_to_string(node.0.join("count")).unwrap();
+        assert_eq!(count, "x\n");
+    }
+
+    #[test]
+    fn the_second_of_two_at_once_waits_for_the_first() {
+        let node = Node::new();
+        let text = node.text("s", "sleep 0.3; echo done");
+        let start = || {
+            Process::new("sh")
+                .args(["-c", &text])
+                .stdout(std::process::Stdio::piped())
+                .spawn()
+                .unwrap()
+        };
+        let (one, other) = (start(), start());
+        for process in [one, other] {
+            let output = process.wait_with_output().unwrap();
+            assert!(output.status.success());
+            assert_eq!(output.stdout, b"done\n\n__sizer_end 0\n");
+        }
+    }
+
+    #[test]
+    fn the_first_failure_ends_a_script_and_no_exit_restarts_the_machine() {
+        let node = Node::new();
+        assert_eq!(node.run("a", "false\necho no").1, "\n__sizer_end 1\n");
+        assert_eq!(node.run("b", "echo $unset").0, Some(2));
+        assert_eq!(node.run("c", "exit 194").0, Some(193));
+    }
+
+    #[test]
+    fn nothing_in_a_script_is_touched() {
+        let node = Node::new();
+        let nasty = "printf '%s' '$(touch x) `id` {{ssm:secret}} \\n \" ä'";
+        assert_eq!(
+            node.run("a", nasty).1,
+            "$(touch x) `id` {{ssm:secret}} \\n \" ä\n__sizer_end 0\n"
+        );
+    }
+
+    #[test]
+    fn a_cut_output_is_noticed() {
+        assert_eq!(
+            unmark("a\nb\n\n__sizer_end 0\n"),
+            Marked::Whole("a\nb\n".to_owned())
+        );
+        assert_eq!(unmark("\n__sizer_end 1"), Marked::Whole(String::new()));
+        assert_eq!(unmark("a\nb"), Marked::Part("a\nb".to_owned()));
+        assert_eq!(
+            unmark("a\n__sizer_end"),
+            Marked::Part("a\n__sizer_end".to_owned())
+        );
+        assert_eq!(unmark(""), Marked::Part(String::new()));
+    }
+}

@@ -1,0 +1,114 @@
+"""The rig's one account: what moto holds and what runs because of it.
+
+Owns the machines behind moto's instances, what is left at the end, and the canned answers about prices and
+quotas, which moto does not have.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from faults import Faults
+from machines import Machine
+
+GONE = ("shutting-down", "terminated")
+
+
+class Account:
+    """Everything of the account."""
+
+    def __init__(self, machine: type[Machine], folder: Path, clients: dict[str, Any]) -> None:
+        self.faults = Faults()
+        self.calls: list[str] = []
+        self.launching = threading.Lock()
+        self.launched: dict[str, tuple] = {}
+        self.machines: dict[str, Machine] = {}
+        self.endpoint = ""
+        self.commands: Any = None
+        self._machine = machine
+        self._folder = folder
+        self._clients = clients
+
+    def machine(self, instance: str) -> Machine | None:
+        return self.machines.get(instance)
+
+    def start(self, instance: str, user_data: str) -> None:
+        machine = self._machine(instance, self._folder, self.endpoint, self._folder / "images.json")
+        machine.vanish = lambda: self.power_off(instance)
+        self.machines[instance] = machine
+        threading.Thread(target=self._boot, args=(machine, user_data), daemon=True).start()
+
+    def _boot(self, machine: Machine, user_data: str) -> None:
+        boot = self.faults.take("boot")
+        if boot and boot["do"] == "vanish":
+            return self.power_off(machine.instance)
+        machine.boot(user_data)
+        register = self.faults.take("register")
+        if register and register["do"] == "never":
+            return None
+        machine.registered_at = time.time() + (register["seconds"] if register else 0.0)
+        return None
+
+    def end(self, instance: str) -> None:
+        if machine := self.machines.get(instance):
+            machine.end()
+
+    def power_off(self, instance: str) -> None:
+        """The machine is off; EC2 terminates it, as its shutdown behaviour says."""
+        self._clients["ec2"].terminate_instances(InstanceIds=[instance])
+        self.end(instance)
+
+    def reset(self) -> None:
+        """Forgets faults and what was counted; what there is stays."""
+        self.faults.clear()
+        self.calls.clear()
+        self.commands.sent.clear()
+
+    def is_used(self, group: str) -> bool:
+        filters = [{"Name": "instance.group-id", "Values": [group]}]
+        return bool([one for one in self._instances(filters) if one["State"]["Name"] not in GONE])
+
+    def _instances(self, filters: list[dict] | None = None) -> list[dict]:
+        answer = self._clients["ec2"].describe_instances(Filters=filters or [])
+        return [one for reservation in answer["Reservations"] for one in reservation["Instances"]]
+
+    def state(self) -> dict[str, Any]:
+        """What is there: for the tests to count."""
+        s3, ec2 = self._clients["s3"], self._clients["ec2"]
+        objects = [
+            f"{bucket['Name']}/{item['Key']}"
+            for bucket in s3.list_buckets()["Buckets"]
+            for item in s3.list_objects_v2(Bucket=bucket["Name"]).get("Contents", [])
+        ]
+        groups = ec2.describe_security_groups()["SecurityGroups"]
+        return {
+            "instances": [one["InstanceId"] for one in self._instances() if one["State"]["Name"] not in GONE],
+            "launched": list(self.machines),
+            "groups": [group["GroupId"] for group in groups if group["GroupName"] != "default"],
+            "objects": objects,
+            "processes": [left for machine in self.machines.values() for left in machine.left()],
+            "commands_running": self.commands.running(),
+            "commands_sent": self.commands.sent,
+            "calls": self.calls,
+            "faults_taken": len(self.faults.taken),
+        }
+
+    def canned(self, operation: str, request: dict) -> dict:
+        if operation == "GetServiceQuota":
+            return {"Quota": {"QuotaCode": request["QuotaCode"], "Value": 32.0}}
+        wanted = {entry["Field"]: entry["Value"] for entry in request["Filters"]}
+        prices = {"t3.medium": "0.0456", "t3.small": "0.0228", "c8g.large": "0.0870"}
+        price = prices.get(wanted["instanceType"])
+        if price is None:
+            return {"PriceList": []}
+        dimension = {"unit": "Hrs", "pricePerUnit": {"USD": price + "000000"}}
+        product = {
+            "product": {"attributes": wanted},
+            "publicationDate": "2026-11-01T00:00:00Z",
+            "terms": {"OnDemand": {"A.B": {"priceDimensions": {"A.B.C": dimension}}}},
+        }
+        return {"FormatVersion": "aws_v1", "PriceList": [json.dumps(product)]}

@@ -1,0 +1,214 @@
+"""The rig's HTTP side: checks signatures, does what faults say, answers itself or asks moto.
+
+Owns which service answers what: Run Command, prices and quotas are the rig's own; EC2, S3, IAM, STS and
+Parameter Store are moto's, with what moto lacks added on the way (an instance starts a machine, its
+addresses are this machine's, a client token is idempotent). `/rig/...` is for the tests: faults, state, the
+power button.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import threading
+import time
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+from urllib.parse import parse_qs, parse_qsl, urlsplit
+from xml.sax.saxutils import escape
+
+import signature
+from account import Account
+from commands import Commands, Refused
+
+# Where moto keeps accounts apart; ours is the only one.
+ADDRESS = "127.0.0.1"
+
+
+def _query_error(status: int, code: str, message: str) -> tuple[int, dict[str, str], bytes]:
+    text = (
+        f"<Response><Errors><Error><Code>{escape(code)}</Code><Message>{escape(message)}</Message></Error>"
+        "</Errors><RequestID>rig</RequestID></Response>"
+    )
+    return status, {"Content-Type": "text/xml"}, text.encode()
+
+
+def _error(service: str, status: int, code: str, message: str) -> tuple[int, dict[str, str], bytes]:
+    if service == "s3":
+        text = f"<Error><Code>{escape(code)}</Code><Message>{escape(message)}</Message></Error>"
+        return status, {"Content-Type": "application/xml"}, text.encode()
+    if service in ("ec2", "iam", "sts"):
+        return _query_error(status, code, message)
+    body = json.dumps({"__type": code, "message": message}).encode()
+    return status, {"Content-Type": "application/x-amz-json-1.1"}, body
+
+
+class Front(BaseHTTPRequestHandler):
+    """One connection of a client."""
+
+    protocol_version = "HTTP/1.1"
+    # Answers are written in two pieces: without this the second waits for the first one's receipt.
+    disable_nagle_algorithm = True
+    account: Account
+    commands: Commands
+    moto: tuple[str, int]
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def do_POST(self) -> None:
+        self._handle()
+
+    do_GET = do_PUT = do_DELETE = do_HEAD = do_POST
+
+    def _body(self) -> bytes:
+        if "chunked" in self.headers.get("Transfer-Encoding", ""):
+            body = b""
+            while size := int(self.rfile.readline().split(b";")[0], 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+            return body
+        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+    def _handle(self) -> None:
+        body = self._body()
+        if self.path.startswith("/rig/"):
+            return self._control(body)
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        wrong = signature.problem(self.command, self.path, headers, body)
+        service = "s3"
+        if "authorization" in headers:
+            _, _, service = signature.scope_of(headers["authorization"])
+        if wrong:
+            return self._send(
+                *_error(service, 403, wrong, "The request signature does not match " + repr(headers))
+            )
+        operation = self._operation(service, headers, body)
+        self.account.calls.append(operation)
+        fault = self.account.faults.take(operation, do=("error", "lost"))
+        if fault and fault["do"] == "error":
+            status = fault.get("status", 400)
+            return self._send(*_error(service, status, fault["code"], fault.get("message", "as asked")))
+        answer = self._answer(service, operation, headers, body)
+        if fault:
+            self.close_connection = True
+            return None
+        return self._send(*answer)
+
+    def _operation(self, service: str, headers: dict[str, str], body: bytes) -> str:
+        if "x-amz-target" in headers:
+            return headers["x-amz-target"].rsplit(".", 1)[-1]
+        if service == "s3":
+            key = urlsplit(self.path).path.strip("/").partition("/")[2]
+            names = {"GET": "GetObject" if key else "ListObjects", "HEAD": "HeadBucket"}
+            return names.get(
+                self.command, {"PUT": "PutObject", "DELETE": "DeleteObject"}.get(self.command, "S3")
+            )
+        return dict(parse_qsl(body.decode())).get("Action", "")
+
+    def _answer(self, service: str, operation: str, headers: dict[str, str], body: bytes) -> tuple:
+        if service == "ssm" and operation in Commands.OPERATIONS:
+            try:
+                return (
+                    200,
+                    {"Content-Type": "application/x-amz-json-1.1"},
+                    json.dumps(self.commands.call(operation, json.loads(body))).encode(),
+                )
+            except Refused as refused:
+                return _error(service, 400, refused.code, refused.message)
+        if service in ("pricing", "servicequotas"):
+            answer = self.account.canned(operation, json.loads(body))
+            return 200, {"Content-Type": "application/x-amz-json-1.1"}, json.dumps(answer).encode()
+        if service == "ec2":
+            return self._ec2(operation, headers, body)
+        return self._ask_moto(headers, body)
+
+    def _ec2(self, operation: str, headers: dict[str, str], body: bytes) -> tuple:
+        form = dict(parse_qsl(body.decode()))
+        if operation == "RunInstances" and form.get("DryRun") != "true":
+            token = form.get("ClientToken", "")
+            with self.account.launching:
+                if token in self.account.launched:
+                    return self.account.launched[token]
+                answer = self._ask_moto(headers, body)
+                if answer[0] == 200:
+                    instance = re.search(rb"<instanceId>(i-\w+)<", answer[2])[1].decode()
+                    self.account.start(instance, form.get("UserData", ""))
+                    self.account.launched[token] = answer
+                return answer
+        if operation == "DeleteSecurityGroup" and self.account.is_used(form["GroupId"]):
+            return _query_error(400, "DependencyViolation", "resource has a dependent object")
+        answer = self._ask_moto(headers, body)
+        if operation == "TerminateInstances" and answer[0] == 200:
+            for name, instance in form.items():
+                if name.startswith("InstanceId."):
+                    self.account.end(instance)
+        if operation in ("DescribeInstances", "RunInstances"):
+            for tag in (b"ipAddress", b"privateIpAddress"):
+                answer = (
+                    answer[0],
+                    answer[1],
+                    re.sub(b"<" + tag + b">[^<]*<", b"<" + tag + b">" + ADDRESS.encode() + b"<", answer[2]),
+                )
+        return answer
+
+    def _ask_moto(self, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+        passed = {
+            name: value
+            for name, value in headers.items()
+            if name not in ("transfer-encoding", "content-length", "connection", "expect")
+        }
+        connection = http.client.HTTPConnection(*self.moto, timeout=60)
+        try:
+            connection.request(self.command, self.path, body, passed)
+            answer = connection.getresponse()
+            content = answer.read()
+            kept = {
+                name: value
+                for name, value in answer.getheaders()
+                if name.lower() not in ("transfer-encoding", "content-length", "connection", "date", "server")
+            }
+            return answer.status, kept, content
+        finally:
+            connection.close()
+
+    def _control(self, body: bytes) -> None:
+        url = urlsplit(self.path)
+        if url.path == "/rig/faults":
+            self.account.faults.add(json.loads(body))
+            answer: Any = {}
+        elif url.path == "/rig/reset":
+            self.account.reset()
+            answer = {}
+        elif url.path == "/rig/power-off":
+            self.account.power_off(parse_qs(url.query)["instance"][0])
+            answer = {}
+        elif url.path == "/rig/address":
+            return self._send(200, {"Content-Type": "text/plain"}, ADDRESS.encode() + b"\n")
+        else:
+            answer = self.account.state()
+        return self._send(200, {"Content-Type": "application/json"}, json.dumps(answer).encode())
+
+    def _send(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        if self.command != "HEAD":
+            self.send_header("Content-Length", str(len(body)))
+        else:
+            self.send_header("Content-Length", "0")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+
+def wait_for(condition: Any, seconds: float = 10.0) -> bool:
+    """Whether the condition held in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        threading.Event().wait(0.02)
+    return True
