@@ -9,9 +9,9 @@ use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::autosizer::{
-    Failure, Kind, Load, LoadEnd, Order, Page, Removed, gc, list, run_session, runtime,
-    state_folder,
+    Failure, Kind, Load, LoadEnd, Order, Removed, gc, list, run_session, runtime, state_folder,
 };
+use crate::report;
 
 /// Calls back into Python.
 struct PythonLoad<'py> {
@@ -67,31 +67,25 @@ pub fn autosize(
         interruptions,
         raised: None,
     };
-    let report = run_session(&options, &state_folder(), &mut load, page());
+    let found = run_session(
+        &options,
+        &state_folder(),
+        &mut load,
+        Some(&report::html::page),
+    );
     if let Some(error) = load.raised {
         return Err(error);
     }
-    let table = if report.document.rows.is_empty() {
+    let table = if found.document.rows.is_empty() {
         String::new()
     } else {
-        report.document.to_text()
+        found.document.to_text()
     };
     let mut hidden = crate::autosizer::Secrets::default();
     hidden.add(options.env.values().chain(&options.secrets).cloned());
-    let failures = report.failures.iter();
+    let failures = found.failures.iter();
     let failures = failures.map(|failure| hidden.hide(&failure.to_string()));
-    Ok((report.exit_code, table, failures.collect()))
-}
-
-/// What `--html` shows of a run.
-#[cfg(feature = "report")]
-fn page() -> Option<Page<'static>> {
-    Some(&crate::report::html::page)
-}
-
-#[cfg(not(feature = "report"))]
-fn page() -> Option<Page<'static>> {
-    None
+    Ok((found.exit_code, table, failures.collect()))
 }
 
 /// What runs have made and not removed, one line for each; `OSError` when the ledgers cannot be read.

@@ -51,7 +51,7 @@ def test_a_service_is_started_measured_and_stopped(place: Place) -> None:
     assert "[now] Starting" in outcome.err and "It answers (status 200)" in outcome.err
     assert "no limits" in (place.folder / "out.md").read_text()
     assert (place.folder / "out.csv").read_text().count("\n") == 2
-    assert "<table>" in (place.folder / "out.html").read_text()
+    assert "<html" in (place.folder / "out.html").read_text()
     # The other command reads it.
     report = [sys.executable, "-m", "molotov.report", "summary", "out.json"]
     shown = subprocess.run(report, cwd=place.folder, capture_output=True, text=True, check=True)
