@@ -176,7 +176,7 @@ fn account(what: &str, _: &crate::autosizer::Options) -> Result<(Vec<String>, bo
     )
 }
 
-/// A TOML file as JSON: CPython has no reader of its own before 3.11.
+/// A TOML file as JSON: `CPython` has no reader of its own before 3.11.
 ///
 /// `OSError` when it cannot be read, `ValueError` with the line when it is no TOML.
 #[pyfunction]

@@ -11,5 +11,6 @@ mod monitor;
 #[cfg(test)]
 mod sizing;
 // The fault matrix of the `ssm` target; `make test-aws` installs what it needs.
-#[cfg(all(test, feature = "aws"))]
+#[cfg(test)]
+#[cfg(feature = "aws")]
 mod ssm;

@@ -36,7 +36,7 @@ const OWNER: &str = "molotov.autosizer.owner";
 /// The engine is not asked for the container's state more often than this.
 const ASK_EVERY: Duration = Duration::from_millis(200);
 /// A request to create it goes on when the user asks to stop: its end is waited for, or what it makes would be left.
-const CREATED_WITHIN: Duration = Duration::from_secs(120);
+const CREATED_WITHIN: Duration = Duration::from_mins(2);
 /// What the shell makes of SIGKILL.
 const KILLED: i32 = 137;
 /// Removing goes on in the background when the engine is busy.
