@@ -219,9 +219,8 @@ fn overlays(
     );
     let mut times: Vec<Chart> = ["p50", "p95", "p99"]
         .into_iter()
-        .map(|name| Chart {
-            half: name != "p95",
-            ..timed(
+        .map(|name| {
+            timed(
                 name,
                 &format!("{name} service time"),
                 Axis::new("time", "ms").log(),
@@ -258,10 +257,9 @@ fn overlays(
             };
             (span > 0.3).then(|| done as f64 / span)
         }));
-        workers.lines.push(Line {
-            look: Look::Steps,
-            ..line("workers", &|point, _| Some(point.workers as f64))
-        });
+        workers
+            .lines
+            .push(line("workers", &|point, _| Some(point.workers as f64)));
         failures.lines.push(line("%", &|point, _| {
             let ended = point.succeeded + point.failed;
             (ended > 0).then(|| point.failed as f64 / ended as f64 * 100.0)

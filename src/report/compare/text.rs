@@ -34,10 +34,10 @@ impl Comparison {
         }
         let _ = write!(
             out,
-            "\nIntervals hold with {:.0} % confidence. Changes below {:.3} % do not matter (--margin). Failed runs are \
+            "\nIntervals hold with {:.0} % confidence. Changes below {} % do not matter (--margin). Failed runs are \
              compared\nin percentage points (pp), a tenth of that.\n",
             self.confidence * 100.0,
-            self.margin * 100.0
+            (self.margin * 1e5).round() / 1e3
         );
         out
     }
