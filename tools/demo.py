@@ -1,6 +1,6 @@
 """Size a real Kinto on this machine: what `make demo` runs.
 
-    python tools/demo.py [--seconds 60] [--workers 100] [--port N] [--cache DIR]
+    python tools/demo.py [--seconds 60] [--workers 100] [--port N] [--html FILE] [--cache DIR]
 
 With the interpreter of an environment that has Molotov, that one is used; otherwise this tree is built and
 installed into a virtualenv. Kinto is installed from PyPI, once, into another. Both are below the cache
@@ -154,7 +154,7 @@ def running_kinto(kinto: Path, port: int = 0, ini: Path = _INI) -> Iterator[str]
                 server.wait()
 
 
-def _size(molotov: list[str], url: str, seconds: float, workers: int) -> int:
+def _size(molotov: list[str], url: str, seconds: float, workers: int, report: Path) -> int:
     port = urllib.parse.urlsplit(url).port
     options = [
         "--sizing",
@@ -164,6 +164,8 @@ def _size(molotov: list[str], url: str, seconds: float, workers: int) -> int:
         f"{seconds:g}",
         "--monitor",
         f"port:{port}",
+        "--html",
+        str(report),
     ]
     command = [*molotov, *options, str(_SCENARIO)]
     print(f"SERVER_URL={url} {' '.join(['molotov', *command[1:]])}", flush=True)
@@ -185,6 +187,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--workers", type=int, default=100, help="most workers (default: 100)")
     parser.add_argument("--port", type=int, default=0, help="Kinto's port (default: a free one)")
+    parser.add_argument(
+        "--html", type=Path, default=Path("kinto.html"), help="where the report goes (default: kinto.html)"
+    )
     parser.add_argument("--cache", type=Path, default=default_cache(), help="where Kinto is kept")
     return parser
 
@@ -199,8 +204,10 @@ def main() -> int:
         print("Starting Kinto...", flush=True)
         with running_kinto(kinto, args.port) as url:
             print(f"Kinto answers on {url}", flush=True)
-            code = _size(molotov, url, args.seconds, args.workers)
+            code = _size(molotov, url, args.seconds, args.workers, args.html)
         print("Kinto was stopped.", flush=True)
+        if args.html.is_file():
+            print(f"The report is {args.html.resolve()}", flush=True)
         return code
     except DemoError as error:
         print(f"make demo: {error}", file=sys.stderr)

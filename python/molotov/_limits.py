@@ -28,7 +28,8 @@ def make_room_for(workers: int) -> str | None:
         most = soft
     if most >= needed:
         return None
+    who = "1 worker needs" if workers == 1 else f"{workers} workers need"
     return (
-        f"A process may open {max(soft, most)} files (ulimit -n), and {workers} workers need about {needed}: "
+        f"A process may open {max(soft, most)} files (ulimit -n), and {who} about {needed}: "
         "connections beyond that will fail"
     )

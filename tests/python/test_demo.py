@@ -196,8 +196,10 @@ def test_the_tool_stops_kinto_when_interrupted(demo_tool, tmp_path):
         pytest.skip("no Kinto in the cache: `make demo` installs one")
     if not (Path(sys.executable).parent / "molotov").exists():
         pytest.skip("Molotov isn't installed next to this interpreter")
+    report = tmp_path / "kinto.html"
+    words = ["--workers", "4", "--seconds", "60", "--html", str(report)]
     process = subprocess.Popen(
-        [sys.executable, "-u", str(TREE / "tools" / "demo.py"), "--workers", "4", "--seconds", "60"],
+        [sys.executable, "-u", str(TREE / "tools" / "demo.py"), *words],
         stdout=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
         text=True,
@@ -214,5 +216,6 @@ def test_the_tool_stops_kinto_when_interrupted(demo_tool, tmp_path):
         rest = process.stdout.read()
     assert "Sizing was not finished. (interrupted)" in rest, rest
     assert "Kinto was stopped." in rest
+    assert f"The report is {report}" in rest and "<html" in report.read_text()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), 30)

@@ -119,7 +119,8 @@ def test_processes_that_cannot_be_started_are_one_line(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "of 100: Too many open files\n" in done.stdout
-    assert done.stderr == ""
+    assert done.stderr.startswith("A process may open 40 files (ulimit -n), and 1 worker needs about ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_sys_exit_in_a_child_ends_the_run_with_its_code(tmp_path):

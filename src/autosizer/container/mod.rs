@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bollard::errors::Error;
-use bollard::models::{ContainerCreateBody, HostConfig, PortBinding};
+use bollard::models::{ContainerCreateBody, ContainerInspectResponse, HostConfig, PortBinding};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, CreateImageOptionsBuilder, InspectContainerOptions,
     ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder,
@@ -35,6 +35,9 @@ const LABEL: &str = "molotov.autosizer.run";
 const OWNER: &str = "molotov.autosizer.owner";
 /// The engine is not asked for the container's state more often than this.
 const ASK_EVERY: Duration = Duration::from_millis(200);
+/// An answer that cannot be read is asked for again after this, for at most that long.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+const ENDED_WITHIN: Duration = Duration::from_secs(10);
 /// A request to create it goes on when the user asks to stop: its end is waited for, or what it makes would be left.
 const CREATED_WITHIN: Duration = Duration::from_mins(2);
 /// What the shell makes of SIGKILL.
@@ -185,11 +188,7 @@ impl Container {
 
     async fn ask_state(&self) -> Result<ServiceState, Failure> {
         let engine = self.engine()?;
-        let answer = engine
-            .docker
-            .inspect_container(&self.name, None::<InspectContainerOptions>)
-            .await;
-        let state = match answer {
+        let state = match inspect(engine, &self.name).await {
             Ok(answer) => answer.state.unwrap_or_default(),
             // Somebody else removed it.
             Err(error) if status(&error) == Some(404) => {
@@ -208,6 +207,22 @@ impl Container {
             out_of_memory: state.oom_killed == Some(true)
                 || (code == Some(KILLED) && kills_so_far() > self.kills),
         }))
+    }
+}
+
+/// What the engine knows of a container. For a moment after its end Podman calls it `stopped`, a word that Docker's API
+/// does not have and the client cannot read; then it is `exited`.
+async fn inspect(engine: &Engine, name: &str) -> Result<ContainerInspectResponse, Error> {
+    let until = Instant::now() + ENDED_WITHIN;
+    loop {
+        let answer = engine
+            .docker
+            .inspect_container(name, None::<InspectContainerOptions>)
+            .await;
+        match answer {
+            Err(Error::JsonDataError { .. }) if Instant::now() < until => sleep(ASK_AGAIN).await,
+            answer => return answer,
+        }
     }
 }
 
@@ -293,9 +308,7 @@ impl Target for Container {
 
     async fn address(&mut self, run: &Run) -> Result<Address, Failure> {
         let engine = self.engine()?;
-        let answer = engine
-            .docker
-            .inspect_container(&self.name, None::<InspectContainerOptions>)
+        let answer = inspect(engine, &self.name)
             .await
             .map_err(|error| failure("ask for the container's port", &error))?;
         let wanted = format!("{}/tcp", run.service.port);
