@@ -324,7 +324,8 @@ class _Load:
         self._installed = _signals.installed
         try:
             self._running = True
-            return molotov()
+            # From now on a signal ends it; one that came before, since the last step, would be lost.
+            return _INTERRUPTED if self._interruptions else molotov()
         except SystemExit as error:
             return _exit_code(error)
         except KeyboardInterrupt:

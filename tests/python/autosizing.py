@@ -177,7 +177,7 @@ class Place:
         for name in ("state", "tmp"):
             left += [str(path) for path in (self.folder / name).rglob("*") if not path.is_dir()]
         left += [str(path) for path in (self.folder / "tmp").iterdir()]
-        return left + self._lasting()
+        return left or self._lasting()
 
     def _lasting(self) -> list[str]:
         """What may be that of tests beside these, which then goes away by itself."""
