@@ -45,7 +45,7 @@ JOBS ?= 5
 # Seeds per simulated service; the tests take 20.
 SIZING_SEEDS ?= 200
 
-.PHONY: help system dev fmt lint lint-rust lint-python test test-rust test-aws test-python test-report bench lab kinto fuzz fuzz-properties fuzz-targets simulations demo wheel clean
+.PHONY: help system dev fmt lint lint-rust lint-python test test-rust test-aws test-python test-containers test-report bench lab kinto fuzz fuzz-properties fuzz-targets simulations demo wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -102,12 +102,14 @@ test: system  ## everything that CI checks
 	$(MAKE) --no-print-directory lint
 	echo "== Rust tests"
 	$(MAKE) --no-print-directory test-rust
-	echo "== EC2 target on the test rig"
-	$(MAKE) --no-print-directory test-aws
 	echo "== Python tests"
 	$(MAKE) --no-print-directory test-python
 	echo "== the report's page in a browser"
 	$(MAKE) --no-print-directory test-report
+	echo "== containers"
+	$(MAKE) --no-print-directory test-containers
+	echo "== EC2 target on the test rig"
+	$(MAKE) --no-print-directory test-aws
 
 # What needs the rig is left to test-aws.
 test-rust:
@@ -119,10 +121,12 @@ test-rust:
 
 test-aws: $(VENVS)/rig/.ready
 	@tests/rig/run.sh $(CURDIR)/$(VENVS)/rig/bin/python cargo test -q $(PURE) --test main -- ssm::
+	tools/stale_ports.sh
 
 # The wheel for one version of Python on that version, the stable-ABI wheel on the others.
 test-python: $(VENVS)/main/.ready
-	@others="$$(for version in $(OTHER_PYTHONS); do [ -n "$$(tools/pythons.sh $$version)" ] && echo $$version || true; done)"
+	@tools/stale_ports.sh
+	others="$$(for version in $(OTHER_PYTHONS); do [ -n "$$(tools/pythons.sh $$version)" ] && echo $$version || true; done)"
 	rm -rf $(WHEELS)/main $(WHEELS)/abi3
 	$(BIN)/maturin build -q --profile ci -i $(INTERPRETER) --out $(WHEELS)/main
 	$(BIN)/pip install -q --force-reinstall --no-deps $(WHEELS)/main/*.whl
@@ -136,8 +140,12 @@ test-python: $(VENVS)/main/.ready
 	fi
 	for version in main $$others; do echo $(VENVS)/$$version/bin/python; done |
 	  xargs -P $(SUITES_AT_ONCE) -I '{}' tools/suite.sh '{}' --ignore=$(ALONE) --ignore=$(WITH_PODMAN) $(PYTEST_ARGS)
-	tools/suite.sh $(BIN)/python $(ALONE) $(WITH_PODMAN) $(PYTEST_ARGS)
-	for version in $$others; do tools/suite.sh $(VENVS)/$$version/bin/python $(ALONE) $(PYTEST_ARGS); done
+	for version in main $$others; do tools/suite.sh $(VENVS)/$$version/bin/python $(ALONE) $(PYTEST_ARGS); done
+
+# Last, with the extension that test-python installed.
+test-containers: $(VENVS)/main/.ready
+	@tools/suite.sh $(BIN)/python $(WITH_PODMAN) $(PYTEST_ARGS)
+	tools/stale_ports.sh
 
 # With the extension that test-python installed.
 test-report: $(VENVS)/main/.ready $(NODE)/.ready
