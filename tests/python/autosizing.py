@@ -52,6 +52,8 @@ if mode == "children":
         os.execve("/bin/sleep", ["sleep", "1000"], {"WHOSE": "nobody's"})
 
 answered = 0
+# Held to the end: of the requests that are answered side by side one kills the service.
+last_words = threading.Lock()
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -60,6 +62,7 @@ class Handler(BaseHTTPRequestHandler):
         global answered
         answered += 1
         if mode == "dies-later" and answered > 20:
+            last_words.acquire()
             print("out of cheese", flush=True)
             os._exit(7)
         if mode == "hungry" and answered > 5:
