@@ -127,6 +127,9 @@ impl<'a> Charts<'a> {
         if results.series.0.iter().any(|point| point.not_started > 0) {
             lines.push(self.rate("not started", "runs/s", |point| point.not_started));
         }
+        if results.counts.succeeded == 0 {
+            lines.push(self.rate("runs failed", "runs/s", |point| point.failed));
+        }
         if has_requests {
             lines.insert(0, requests);
         }

@@ -292,7 +292,7 @@ fn ramped(ramp: &Ramp, limit: Option<String>) -> (String, Tone) {
     }
 }
 
-fn capital(text: &str) -> String {
+pub(super) fn capital(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| {
         first.to_uppercase().chain(chars).collect()
@@ -453,12 +453,15 @@ fn failure_card(results: &Results) -> Card {
         details.push("at capacity".to_owned());
     }
     if let Some(ratio) = ratio {
-        details.push(format!(
-            "overall {}: {} of {} runs",
-            percent(ratio),
+        let of = format!(
+            "{} of {} runs",
             count(counts.failed),
             count(counts.succeeded + counts.failed)
-        ));
+        );
+        details.push(match at_capacity {
+            Some(_) => format!("overall {}: {of}", percent(ratio)),
+            None => of,
+        });
     }
     if let Some(tolerance) = tolerance {
         details.push(format!("tolerance {}", percent(tolerance)));

@@ -17,7 +17,7 @@ const [modules, executablePath, file, out] = process.argv.slice(2);
 const { chromium } = createRequire(path.join(modules, "node_modules", "x.js"))("playwright-core");
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu"] });
 try {
-  const page = await browser.newPage({ viewport: { width: WIDTH, height: 1600 }, colorScheme: "light" });
+  const page = await browser.newPage({ viewport: { width: WIDTH, height: 2400 }, colorScheme: "light" });
   await page.goto(pathToFileURL(path.resolve(file)).href);
   const last = page.locator("#" + LAST_CHART);
   await last.locator(".main-svg").first().waitFor();

@@ -427,7 +427,7 @@ class View {
       // Above there is room for the names of phases and moments.
       const room = this.timed && this.run.timeline.phases.length + this.run.timeline.marks.length ? 1.24 : 1.08;
       made.range = [0, top > 0 && Number.isFinite(top) ? top * room : 1];
-      made.ticksuffix = axis.unit === "%" ? " %" : "";
+      made.ticksuffix = axis.unit === "%" || axis.unit === "ms" ? " " + axis.unit : "";
       made.separatethousands = true;
     }
     if (right) Object.assign(made, { overlaying: "y", side: "right", showgrid: false });

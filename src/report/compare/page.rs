@@ -10,6 +10,7 @@ use crate::monitor::{self, Metric as Sampled};
 use crate::report::html::Page;
 use crate::report::levels::over_each_other;
 use crate::report::model::{Axis, Block, Card, Chart, Line, Run, Section, Timeline, Tone};
+use crate::report::opening::capital;
 use crate::report::table::{Cell, Table};
 use crate::report::thin::{MOST_POINTS, Thinner};
 use crate::report::{model, table};
@@ -47,6 +48,7 @@ pub fn page(comparison: &Comparison, runs: &[(String, Results)]) -> String {
     sections.extend((1..comparison.runs.len()).map(|place| metrics(comparison, place)));
     sections.push(overlays(comparison, runs, &mut timeline));
     sections.push(levels(comparison, runs));
+    sections.extend((1..comparison.runs.len()).map(|place| details(comparison, place)));
     sections.push(method(comparison));
     sections.retain(|section| !section.blocks.is_empty());
     let (headline, tone) = headline(comparison);
@@ -170,7 +172,7 @@ fn cards(comparison: &Comparison) -> Vec<Card> {
             });
         let (value, _) = change_parts(metric, one);
         Some(Card {
-            label: metric.name.clone(),
+            label: capital(&metric.name),
             value,
             unit: String::new(),
             status: one.verdict.as_str().to_owned(),
@@ -233,14 +235,44 @@ fn who(comparison: &Comparison) -> Section {
     section
 }
 
+/// The run as a whole.
 fn metrics(comparison: &Comparison, place: usize) -> Section {
+    let mut section = Section::new(&format!("against-{place}"), &comparison.pair(place));
+    let caption = comparison.outcome(place);
+    let id = format!("metrics-{place}");
+    let whole = |metric: &Metric| metric.of.is_none();
+    section.table(table_of(comparison, place, (&id, &caption), whole));
+    if section.blocks.is_empty() {
+        let text = "There is no figure of the whole run that both have.".to_owned();
+        section.blocks.push(Block::Text(text));
+    }
+    section
+}
+
+/// Each request, scenario and target.
+fn details(comparison: &Comparison, place: usize) -> Section {
+    let title = format!("{} in detail", comparison.pair(place));
+    let mut section = Section::new(&format!("details-{place}"), &title);
+    let id = format!("details-{place}-table");
+    let caption = "Each request, each scenario and each monitored target";
+    let part = |metric: &Metric| metric.of.is_some();
+    section.table(table_of(comparison, place, (&id, caption), part));
+    section
+}
+
+/// The metrics that are wanted, what changed first.
+fn table_of(
+    comparison: &Comparison,
+    place: usize,
+    (id, caption): (&str, &str),
+    wanted: impl Fn(&Metric) -> bool,
+) -> Table {
     let letter = |place: usize| {
         comparison
             .runs
             .get(place)
             .map_or("", |run| run.letter.as_str())
     };
-    let mut section = Section::new(&format!("against-{place}"), &comparison.pair(place));
     let (before, after) = (format!("#{}", letter(0)), format!("#{}", letter(place)));
     let titles = [
         "metric",
@@ -248,15 +280,14 @@ fn metrics(comparison: &Comparison, place: usize) -> Section {
         &before,
         &after,
         "#change",
-        "#from … to",
+        "#95 % interval",
     ];
-    let mut table = Table::new(
-        &format!("metrics-{place}"),
-        &comparison.outcome(place),
-        &titles,
-    );
+    let mut table = Table::new(id, caption, &titles);
     for verdict in ORDER {
-        for metric in comparison.having(place, verdict) {
+        for metric in comparison
+            .having(place, verdict)
+            .filter(|metric| wanted(metric))
+        {
             let Some(Some(one)) = metric.changes.get(place.saturating_sub(1)) else {
                 continue;
             };
@@ -275,13 +306,7 @@ fn metrics(comparison: &Comparison, place: usize) -> Section {
             ]);
         }
     }
-    if table.rows.is_empty() {
-        section
-            .blocks
-            .push(Block::Text("There is nothing that both have.".to_owned()));
-    }
-    section.table(table);
-    section
+    table
 }
 
 /// Each run's series over its own time.
