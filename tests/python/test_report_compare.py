@@ -179,7 +179,7 @@ def test_markdown_and_the_page_hold_hostile_names(document, tmp_path):
     assert "❌ **B against A: " in markdown and "a\\|b.json" in markdown
     tables = [line for line in markdown.splitlines() if line.startswith("| ✗ regressed")]
     assert tables and all(line.replace("\\|", "").count("|") == 6 for line in tables)
-    # What changed and what did not: every metric is in the table, with a heading for each pair where there are several.
+    # What did not change is folded; several pairs have a heading each.
     assert "<details><summary>" in markdown and "| = unchanged |" in markdown
     assert "5 % do not matter" in markdown and "###" not in markdown
     three = tool("report", "compare", one, other, one, "--markdown", "-").stdout

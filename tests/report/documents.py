@@ -154,7 +154,7 @@ def refused(document):
 
 def glances(path, name):
     """Write what Glances exports of a container of that name: a row every two seconds for three minutes."""
-    kinds = ("name", "cpu_percent", "memory_usage", "memory_limit", "network_rx", "network_tx", "io_rx", "io_wx")
+    kinds = "name cpu_percent memory_usage memory_limit network_rx network_tx io_rx io_wx".split()
     columns = ["timestamp", "cpu.total", "cpu.cpucore", *(f"containers.{name}.{kind}" for kind in kinds)]
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
