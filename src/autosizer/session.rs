@@ -57,12 +57,12 @@ pub fn runtime() -> io::Result<Runtime> {
 }
 
 /// What `--html` writes.
-#[derive(Clone, Copy)]
-pub struct Pages<'a> {
+#[derive(Debug, Clone, Copy)]
+pub struct Pages {
     /// The page of the only row's results.
-    pub one: &'a dyn Fn(&Results) -> String,
+    pub one: fn(&Results) -> String,
     /// That of several rows, or of one without results, with the results of those that have some.
-    pub rows: &'a dyn Fn(&Document, &[(String, Results)]) -> String,
+    pub rows: fn(&Document, &[(String, Results)]) -> String,
 }
 
 /// Sizes every row. `state` is the folder of the ledgers.

@@ -103,8 +103,8 @@ pub fn autosize(
         raised: None,
     };
     let pages = Pages {
-        one: &report::html::page,
-        rows: &page_of_rows,
+        one: report::html::page,
+        rows: page_of_rows,
     };
     let found = run_session(&options, &state_folder(), &mut load, pages);
     if let Some(error) = load.raised {

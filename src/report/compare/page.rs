@@ -23,8 +23,11 @@ const MOST_CARDS: usize = 6;
 const IN_HEADLINE: usize = 2;
 const MOST_CHANGES: usize = 4;
 
+/// Reads one quantity of a second.
+type OfSecond = fn(&Point) -> Option<f64>;
+
 /// Times that are laid over each other: the place in the page, the title, what a second has of it.
-const TIMES: [(&str, &str, fn(&Point) -> Option<f64>); 4] = [
+const TIMES: [(&str, &str, OfSecond); 4] = [
     ("p50", "p50 service time", |point| point.p50_seconds),
     ("p95", "p95 service time", |point| point.p95_seconds),
     ("p99", "p99 service time", |point| point.p99_seconds),
