@@ -50,7 +50,7 @@ JOBS ?= 5
 # Seeds per simulated service; the tests take 20.
 SIZING_SEEDS ?= 200
 
-.PHONY: help system dev fmt lint lint-rust lint-python test test-rust test-aws wheels test-python suites test-containers test-report bench lab kinto fuzz fuzz-properties fuzz-targets simulations demo wheel clean
+.PHONY: help system dev fmt lint lint-rust lint-python test test-rust test-aws wheels test-python suites test-containers test-report bench lab kinto fuzz fuzz-properties fuzz-targets simulations demo screenshot wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -158,6 +158,11 @@ test-containers: $(VENVS)/main/.ready
 # With the extension that `wheels` installed.
 test-report: $(VENVS)/main/.ready $(NODE)/.ready
 	@$(BIN)/python -m pytest -p no:cacheprovider tests/report --node-modules $(NODE) $(PYTEST_ARGS)
+
+# From the results of a real run, so that it is renewed with the page.
+screenshot: dev $(NODE)/.ready  ## take the picture of a report that the README shows
+	@$(BIN)/molotov-report html tests/report/sizing.json -o $(CARGO_TARGET_DIR)/report.html
+	node tests/report/screenshot.mjs $(NODE) "$$(command -v chromium)" $(CARGO_TARGET_DIR)/report.html docs/report.png
 
 wheel: $(VENVS)/main/.ready  ## the wheel to give away: optimised, for this interpreter
 	@$(BIN)/maturin build --release --features python,autosizer,report,aws -i $(INTERPRETER) --out dist

@@ -62,7 +62,7 @@ pub use prices::{Price, Prices, Resources};
 pub use probe::{Probe, answers};
 pub use run::Run;
 pub use secrets::Secrets;
-pub use session::{Page, Report, run as run_session, runtime};
+pub use session::{Pages, Report, run as run_session, runtime};
 pub use steps::{Step, Steps};
 pub use target::{
     Address, Collector, Ended, Limits, Metrics, Service, ServiceState, Target, Watched,

@@ -56,11 +56,17 @@ pub fn runtime() -> io::Result<Runtime> {
         .build()
 }
 
-/// Makes a page of one run's results.
-pub type Page<'a> = &'a dyn Fn(&Results) -> String;
+/// What `--html` writes.
+#[derive(Debug, Clone, Copy)]
+pub struct Pages {
+    /// The page of the only row's results.
+    pub one: fn(&Results) -> String,
+    /// That of several rows, or of one without results, with the results of those that have some.
+    pub rows: fn(&Document, &[(String, Results)]) -> String,
+}
 
-/// Sizes every row. `state` is the folder of the ledgers; `page` is what `--html` shows of a run, where there is one.
-pub fn run(options: &Options, state: &Path, load: &mut dyn Load, page: Option<Page>) -> Report {
+/// Sizes every row. `state` is the folder of the ledgers.
+pub fn run(options: &Options, state: &Path, load: &mut dyn Load, pages: Pages) -> Report {
     let mut report = Report::default();
     let steps = match Steps::on_stderr(options.log.as_deref()) {
         Ok(steps) => steps,
@@ -135,7 +141,7 @@ pub fn run(options: &Options, state: &Path, load: &mut dyn Load, page: Option<Pa
         if let Some(baseline) = &baseline {
             report.document.changes = changes(&baseline.rows, &report.document.rows);
         }
-        if let Err(failure) = report.write(options, page) {
+        if let Err(failure) = report.write(options, pages) {
             report.failures.push(failure);
         }
         if stop {
@@ -403,7 +409,7 @@ impl Report {
         };
     }
 
-    fn write(&self, options: &Options, page: Option<Page>) -> Result<(), Failure> {
+    fn write(&self, options: &Options, pages: Pages) -> Result<(), Failure> {
         let runs: Vec<Results> = self
             .runs
             .iter()
@@ -417,16 +423,9 @@ impl Report {
             results::write(path, &text).map_err(|error| cannot(error.to_string()))
         };
         let document = &self.document;
-        let html = || match (page, self.runs.as_slice()) {
-            (Some(page), [(_, results)]) if document.rows.len() == 1 => page(results),
-            (Some(page), runs) => {
-                let pages: Vec<(String, String)> = runs
-                    .iter()
-                    .map(|(label, results)| (label.clone(), page(results)))
-                    .collect();
-                document.to_html(&pages)
-            }
-            (None, _) => document.to_html(&[]),
+        let html = || match self.runs.as_slice() {
+            [(_, results)] if document.rows.len() == 1 => (pages.one)(results),
+            runs => (pages.rows)(document, runs),
         };
         write(&options.json, &|| {
             document.to_json(&runs).map_err(|error| error.to_string())

@@ -1,4 +1,4 @@
-//! The rows as a table: on the terminal, as Markdown, CSV and HTML.
+//! The rows as a table: on the terminal, as Markdown and CSV, and as cells for a page.
 //!
 //! Owns the columns and their words; unknown is shown as `unknown`, never as a number. Made from the document alone.
 //! Called by `session`.
@@ -189,66 +189,52 @@ impl Document {
         out
     }
 
-    /// A page of its own, without scripts or anything from elsewhere. `reports` are whole pages to unfold, by label.
-    pub fn to_html(&self, reports: &[(String, String)]) -> String {
-        let mut out = String::from(
-            "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
-             <meta name=\"viewport\" content=\"width=device-width\"><style>\
-             body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem}\
-             table{border-collapse:collapse;width:100%}th,td{padding:.4rem .6rem;text-align:left;\
-             border-bottom:1px solid #8884;font-variant-numeric:tabular-nums}tr.best{background:#3a75}\
-             iframe{width:100%;height:80vh;border:1px solid #8884}@media(prefers-color-scheme:dark)\
-             {body{background:#16181c;color:#e8e8e8}}</style>",
-        );
-        let title = markup(&format!("Sizing of {}", self.service));
-        let _ = write!(
-            out,
-            "<title>{title}</title></head><body><h1>{title}</h1><table><thead><tr>"
-        );
-        for name in COLUMNS {
-            let _ = write!(out, "<th scope=\"col\">{}</th>", markup(name));
+    /// The heads of the columns; those of numbers begin with `#`.
+    pub fn columns() -> [&'static str; 9] {
+        [
+            "row",
+            "#capacity per s (95 %)",
+            "#workers",
+            "#p95 ms",
+            "limited by",
+            "headroom",
+            "#per hour",
+            "#per million",
+            "notes",
+        ]
+    }
+
+    /// The cells of each row, with what those of numbers are sorted by.
+    pub fn cells(&self) -> Vec<Vec<(Option<f64>, String)>> {
+        let rows = self.rows.iter().map(|row| {
+            let values = [
+                None,
+                row.capacity_per_second,
+                row.workers,
+                row.p95_seconds,
+                None,
+                None,
+                row.price.as_ref().map(|price| price.per_hour),
+                row.price_per_million,
+                None,
+            ];
+            values.into_iter().zip(cells(row)).collect()
+        });
+        rows.collect()
+    }
+
+    /// What stands below the table but the recommendation: prices, changes, verdicts.
+    pub fn remarks(&self) -> Vec<String> {
+        let mut lines = remarks(self);
+        if self.recommendation.is_some() {
+            lines.remove(0);
         }
-        out.push_str("</tr></thead><tbody>");
-        let best = self
-            .recommendation
-            .as_ref()
-            .and_then(|found| found.label.as_deref());
-        for row in &self.rows {
-            let class = if best == Some(row.label.as_str()) {
-                " class=\"best\""
-            } else {
-                ""
-            };
-            let _ = write!(out, "<tr{class}>");
-            for cell in cells(row) {
-                let _ = write!(out, "<td>{}</td>", markup(&cell));
-            }
-            out.push_str("</tr>");
-        }
-        out.push_str("</tbody></table>");
-        for remark in remarks(self) {
-            let _ = write!(out, "<p>{}</p>", markup(&remark));
-        }
-        for row in &self.rows {
-            if let Some(verdict) = &row.verdict {
-                let _ = write!(
-                    out,
-                    "<p><strong>{}</strong>: {}</p>",
-                    markup(&row.label),
-                    markup(verdict)
-                );
-            }
-        }
-        for (label, page) in reports {
-            let _ = write!(
-                out,
-                "<details><summary>{}</summary><iframe title=\"{0}\" srcdoc=\"{}\"></iframe></details>",
-                markup(label),
-                markup(page)
-            );
-        }
-        out.push_str("</body></html>\n");
-        out
+        let verdicts = self.rows.iter().filter_map(|row| {
+            let verdict = row.verdict.as_ref().or(row.failure.as_ref())?;
+            Some(format!("{}: {verdict}", row.label))
+        });
+        lines.extend(verdicts);
+        lines
     }
 }
 
@@ -257,13 +243,6 @@ fn quoted(text: &str) -> String {
         return format!("\"{}\"", text.replace('"', "\"\""));
     }
     text.to_owned()
-}
-
-fn markup(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
 }
 
 #[cfg(test)]
@@ -326,12 +305,21 @@ mod tests {
             csv.contains("\"the service ended, \"\"oops\"\"\n  advice\""),
             "{csv}"
         );
-        let page = document.to_html(&[("x".to_owned(), "<p class=\"y\">".to_owned())]);
-        assert!(page.contains("a &lt;b&gt; | &quot;c&quot;"), "{page}");
-        assert!(
-            page.contains("srcdoc=\"&lt;p class=&quot;y&quot;&gt;\""),
-            "{page}"
+    }
+
+    #[test]
+    fn cells_have_numbers_to_sort_by() {
+        let document = document();
+        let cells = document.cells();
+        assert_eq!(cells[0][1], (Some(412.4), "412 (400–425)".to_owned()));
+        assert_eq!(cells[1][1], (None, "unknown".to_owned()));
+        assert_eq!(cells[0].len(), Document::columns().len());
+        for (named, column) in COLUMNS.iter().zip(Document::columns()) {
+            assert_eq!(*named, column.trim_start_matches('#'));
+        }
+        assert_eq!(
+            document.remarks(),
+            ["2 CPU: the service ended, \"oops\"\n  advice"]
         );
-        assert!(page.contains("<tr class=\"best\">"), "{page}");
     }
 }

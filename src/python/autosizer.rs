@@ -9,9 +9,11 @@ use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::autosizer::{
-    Failure, Kind, Load, LoadEnd, Order, Removed, gc, list, run_session, runtime, state_folder,
+    Document, Failure, Kind, Load, LoadEnd, Order, Pages, Removed, gc, list, run_session, runtime,
+    state_folder,
 };
-use crate::report;
+use crate::report::{self, matrix};
+use crate::results::Results;
 
 /// Calls back into Python.
 struct PythonLoad<'py> {
@@ -47,6 +49,39 @@ impl Load for PythonLoad<'_> {
     }
 }
 
+/// The page of several rows, or of one without results.
+fn page_of_rows(document: &Document, runs: &[(String, Results)]) -> String {
+    let recommended = document.recommendation.as_ref();
+    let mut remarks = document.remarks();
+    if let Some(found) = recommended {
+        remarks.insert(
+            0,
+            format!("Because {}.", found.reason.trim_end_matches('.')),
+        );
+    }
+    let began = runs
+        .first()
+        .map(|(_, results)| results.meta.started_at.as_str());
+    matrix::page(&matrix::Matrix {
+        title: format!("Sizing of {}", document.service),
+        subtitle: format!(
+            "{} sizes · {}{}",
+            document.rows.len(),
+            document.target,
+            began.map_or_else(String::new, |began| format!(" · {began}"))
+        ),
+        headline: recommended.map_or_else(String::new, |found| match &found.label {
+            Some(label) => format!("Take {label}."),
+            None => "No size can be recommended.".to_owned(),
+        }),
+        remarks,
+        columns: &Document::columns(),
+        rows: document.cells(),
+        best: recommended.and_then(|found| found.label.as_deref()),
+        runs,
+    })
+}
+
 /// Run every row of `options`, a JSON object with the names of the command line.
 ///
 /// `run(environment, monitor, results)` makes the load and returns its exit code; `interruptions()` tells how often the
@@ -67,12 +102,11 @@ pub fn autosize(
         interruptions,
         raised: None,
     };
-    let found = run_session(
-        &options,
-        &state_folder(),
-        &mut load,
-        Some(&report::html::page),
-    );
+    let pages = Pages {
+        one: report::html::page,
+        rows: page_of_rows,
+    };
+    let found = run_session(&options, &state_folder(), &mut load, pages);
     if let Some(error) = load.raised {
         return Err(error);
     }

@@ -73,22 +73,15 @@ impl Page {
         }
     }
 
-    /// Adds a heading with a paragraph, for pages that show more than one run.
-    pub fn heading(&mut self, title: &str, text: &str) {
+    /// Adds a run that is shown when it is asked for.
+    pub fn folded(&mut self, label: &str, run: &Run) {
         let _ = write!(
             self.body,
-            "<section class=\"verdict\"><h1>{}</h1><p>{}</p></section>",
-            escaped(title),
-            escaped(text)
+            "<details class=\"run\"><summary>{}</summary>",
+            escaped(label)
         );
-    }
-
-    /// Adds sections that belong to no run above; their charts share this time axis.
-    pub fn sections(&mut self, timeline: Timeline, sections: &[Section]) {
-        let number = self.begin(timeline);
-        for section in sections {
-            self.section_of(section, number);
-        }
+        self.run(run);
+        self.body.push_str("</details>");
     }
 
     fn begin(&mut self, timeline: Timeline) -> usize {
