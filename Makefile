@@ -30,12 +30,17 @@ ALONE := tests/python/test_autosizer.py
 WITH_PODMAN := tests/python/test_autosizer_container.py
 # Everything but what touches the interpreter.
 PURE := --no-default-features --features autosizer,report,aws
+# What is given away.
+WHOLE := --features aws
 # Random inputs per property; the tests take 256. Seconds per coverage-guided target, and which of them.
 FUZZ_CASES ?= 100000
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS ?= response_head body exchange content cookies websocket
 # What fuzzing found so far, outside the clone; what is worth keeping is in tests/fuzz/corpus.
 FUZZ_CORPUS ?= $(CACHE)/fuzz
+
+# Runs what follows with the test rig's Python and its Podman.
+ON_RIG = tests/rig/run.sh $(CURDIR)/$(VENVS)/rig/bin/python
 
 # What `make lab` runs: one kind of server (all without), how often (0: as the page wants it), several at a time.
 KIND ?=
@@ -45,7 +50,7 @@ JOBS ?= 5
 # Seeds per simulated service; the tests take 20.
 SIZING_SEEDS ?= 200
 
-.PHONY: help system dev fmt lint lint-rust lint-python test test-rust test-aws test-python test-containers test-report bench lab kinto fuzz fuzz-properties fuzz-targets simulations demo wheel clean
+.PHONY: help system dev fmt lint lint-rust lint-python test test-rust test-aws test-python test-containers test-report bench lab article agreement kinto fuzz fuzz-properties fuzz-targets simulations demo wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -116,11 +121,13 @@ test-rust:
 	@cargo test -q $(PURE) --lib
 	cargo test -q $(PURE) --doc
 	cargo test -q $(PURE) --test main -- --skip ssm::
-	cargo test -q --bins
-	cargo test -q --test main -- binary::
+	cargo test -q $(WHOLE) --bins
+	cargo test -q $(WHOLE) --test main -- binary::
 
-test-aws: $(VENVS)/rig/.ready
-	@tests/rig/run.sh $(CURDIR)/$(VENVS)/rig/bin/python cargo test -q $(PURE) --test main -- ssm::
+test-aws: $(VENVS)/rig/.ready $(VENVS)/main/.ready
+	@$(ON_RIG) cargo test -q $(PURE) --test main -- ssm::
+	cargo build -q $(WHOLE) --bins
+	$(ON_RIG) $(BIN)/python -m pytest -p no:cacheprovider tests/article --binary $(CARGO_TARGET_DIR)/debug/molotov $(PYTEST_ARGS)
 	tools/stale_ports.sh
 
 # The wheel for one version of Python on that version, the stable-ABI wheel on the others.
@@ -159,6 +166,16 @@ demo: system  ## start a real Kinto and find how many workers it carries
 
 bench: system wheel  ## compare with Molotov, aiohttp and wrk against one nginx
 	@$(INTERPRETER) tests/bench/run.py
+
+article: system $(VENVS)/main/.ready $(VENVS)/rig/.ready  ## size a real Kinto on two instances of the test rig, by one command: sizing.html
+	@cargo build -q $(WHOLE) --bins
+	$(ON_RIG) $(BIN)/python tests/article/replay.py --binary $(CARGO_TARGET_DIR)/debug/molotov
+	tools/stale_ports.sh
+
+agreement: system $(VENVS)/main/.ready $(VENVS)/rig/.ready  ## size the same Kinto as a process, in a container and on the rig, and put the table into docs/autosizer.md
+	@cargo build -q $(WHOLE) --bins
+	$(ON_RIG) $(BIN)/python tests/article/agreement.py --binary $(CARGO_TARGET_DIR)/debug/molotov --write
+	tools/stale_ports.sh
 
 lab: dev  ## size servers of known capacity (KIND=slots RUNS=10 for one kind), and write the page when it is all
 	@$(BIN)/python tests/lab/run.py --runs $(RUNS) --jobs $(JOBS) $(if $(KIND),--kind "$(KIND)")

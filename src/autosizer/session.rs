@@ -56,11 +56,11 @@ pub fn runtime() -> io::Result<Runtime> {
         .build()
 }
 
-/// Makes a page of one run's results.
-pub type Page<'a> = &'a dyn Fn(&Results) -> String;
+/// Makes the page of what was found; with it come the documents of the rows that have one, by label.
+pub type Page<'a> = &'a dyn Fn(&Document, &[(String, Results)]) -> String;
 
-/// Sizes every row. `state` is the folder of the ledgers; `page` is what `--html` shows of a run, where there is one.
-pub fn run(options: &Options, state: &Path, load: &mut dyn Load, page: Option<Page>) -> Report {
+/// Sizes every row. `state` is the folder of the ledgers; `page` makes what `--html` writes.
+pub fn run(options: &Options, state: &Path, load: &mut dyn Load, page: Page) -> Report {
     let mut report = Report::default();
     let steps = match Steps::on_stderr(options.log.as_deref()) {
         Ok(steps) => steps,
@@ -331,6 +331,10 @@ fn complete(
 ) {
     // The load wrote into the run's own folder, which goes away.
     results.files.clear();
+    if !options.invocation.is_empty() {
+        let words = options.invocation.iter();
+        results.meta.command = words.map(|word| steps.hide(word)).collect();
+    }
     let series = series_of(&outcome.metrics, results.meta.started_unix_seconds);
     let ended = match &outcome.service {
         ServiceState::Ended(ended) => Some(ended),
@@ -403,7 +407,7 @@ impl Report {
         };
     }
 
-    fn write(&self, options: &Options, page: Option<Page>) -> Result<(), Failure> {
+    fn write(&self, options: &Options, page: Page) -> Result<(), Failure> {
         let runs: Vec<Results> = self
             .runs
             .iter()
@@ -417,22 +421,11 @@ impl Report {
             results::write(path, &text).map_err(|error| cannot(error.to_string()))
         };
         let document = &self.document;
-        let html = || match (page, self.runs.as_slice()) {
-            (Some(page), [(_, results)]) if document.rows.len() == 1 => page(results),
-            (Some(page), runs) => {
-                let pages: Vec<(String, String)> = runs
-                    .iter()
-                    .map(|(label, results)| (label.clone(), page(results)))
-                    .collect();
-                document.to_html(&pages)
-            }
-            (None, _) => document.to_html(&[]),
-        };
         write(&options.json, &|| {
             document.to_json(&runs).map_err(|error| error.to_string())
         })?;
         write(&options.csv, &|| Ok(document.to_csv()))?;
         write(&options.markdown, &|| Ok(document.to_markdown()))?;
-        write(&options.html, &|| Ok(html()))
+        write(&options.html, &|| Ok(page(document, &self.runs)))
     }
 }

@@ -1,4 +1,4 @@
-//! The rows as a table: on the terminal, as Markdown, CSV and HTML.
+//! The rows as a table: on the terminal, as Markdown and CSV.
 //!
 //! Owns the columns and their words; unknown is shown as `unknown`, never as a number. Made from the document alone.
 //! Called by `session`.
@@ -71,13 +71,22 @@ fn cells(row: &Figures) -> [String; 9] {
 
 /// What stands below the table, one line each: recommendation, prices, changes.
 fn remarks(document: &Document) -> Vec<String> {
-    let mut lines = Vec::new();
-    if let Some(recommendation) = &document.recommendation {
-        lines.push(match &recommendation.label {
-            Some(label) => format!("Recommended: {label}, because {}", recommendation.reason),
-            None => format!("No recommendation: {}", recommendation.reason),
+    let recommended = document
+        .recommendation
+        .as_ref()
+        .map(|found| match &found.label {
+            Some(label) => format!("Recommended: {label}, because {}", found.reason),
+            None => format!("No recommendation: {}", found.reason),
         });
-    }
+    recommended
+        .into_iter()
+        .chain(sources_and_changes(document))
+        .collect()
+}
+
+/// Where the prices come from, and what changed since the baseline, one line each.
+pub fn sources_and_changes(document: &Document) -> Vec<String> {
+    let mut lines = Vec::new();
     let price = document.rows.iter().find_map(|row| row.price.as_ref());
     if let Some(price) = price {
         lines.push(format!("Prices: {}, {}", price.source, price.date));
@@ -188,68 +197,6 @@ impl Document {
         }
         out
     }
-
-    /// A page of its own, without scripts or anything from elsewhere. `reports` are whole pages to unfold, by label.
-    pub fn to_html(&self, reports: &[(String, String)]) -> String {
-        let mut out = String::from(
-            "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
-             <meta name=\"viewport\" content=\"width=device-width\"><style>\
-             body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem}\
-             table{border-collapse:collapse;width:100%}th,td{padding:.4rem .6rem;text-align:left;\
-             border-bottom:1px solid #8884;font-variant-numeric:tabular-nums}tr.best{background:#3a75}\
-             iframe{width:100%;height:80vh;border:1px solid #8884}@media(prefers-color-scheme:dark)\
-             {body{background:#16181c;color:#e8e8e8}}</style>",
-        );
-        let title = markup(&format!("Sizing of {}", self.service));
-        let _ = write!(
-            out,
-            "<title>{title}</title></head><body><h1>{title}</h1><table><thead><tr>"
-        );
-        for name in COLUMNS {
-            let _ = write!(out, "<th scope=\"col\">{}</th>", markup(name));
-        }
-        out.push_str("</tr></thead><tbody>");
-        let best = self
-            .recommendation
-            .as_ref()
-            .and_then(|found| found.label.as_deref());
-        for row in &self.rows {
-            let class = if best == Some(row.label.as_str()) {
-                " class=\"best\""
-            } else {
-                ""
-            };
-            let _ = write!(out, "<tr{class}>");
-            for cell in cells(row) {
-                let _ = write!(out, "<td>{}</td>", markup(&cell));
-            }
-            out.push_str("</tr>");
-        }
-        out.push_str("</tbody></table>");
-        for remark in remarks(self) {
-            let _ = write!(out, "<p>{}</p>", markup(&remark));
-        }
-        for row in &self.rows {
-            if let Some(verdict) = &row.verdict {
-                let _ = write!(
-                    out,
-                    "<p><strong>{}</strong>: {}</p>",
-                    markup(&row.label),
-                    markup(verdict)
-                );
-            }
-        }
-        for (label, page) in reports {
-            let _ = write!(
-                out,
-                "<details><summary>{}</summary><iframe title=\"{0}\" srcdoc=\"{}\"></iframe></details>",
-                markup(label),
-                markup(page)
-            );
-        }
-        out.push_str("</body></html>\n");
-        out
-    }
 }
 
 fn quoted(text: &str) -> String {
@@ -257,13 +204,6 @@ fn quoted(text: &str) -> String {
         return format!("\"{}\"", text.replace('"', "\"\""));
     }
     text.to_owned()
-}
-
-fn markup(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
 }
 
 #[cfg(test)]
@@ -326,12 +266,5 @@ mod tests {
             csv.contains("\"the service ended, \"\"oops\"\"\n  advice\""),
             "{csv}"
         );
-        let page = document.to_html(&[("x".to_owned(), "<p class=\"y\">".to_owned())]);
-        assert!(page.contains("a &lt;b&gt; | &quot;c&quot;"), "{page}");
-        assert!(
-            page.contains("srcdoc=\"&lt;p class=&quot;y&quot;&gt;\""),
-            "{page}"
-        );
-        assert!(page.contains("<tr class=\"best\">"), "{page}");
     }
 }

@@ -9,9 +9,12 @@ use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::autosizer::{
-    Failure, Kind, Load, LoadEnd, Order, Removed, gc, list, run_session, runtime, state_folder,
+    Document, Failure, Figures, Kind, Load, LoadEnd, Order, Removed, gc, list, run_session,
+    runtime, sources_and_changes, state_folder,
 };
-use crate::report;
+use crate::report::{html, matrix};
+use crate::results::Results;
+use crate::sizing::search::Interval;
 
 /// Calls back into Python.
 struct PythonLoad<'py> {
@@ -67,12 +70,7 @@ pub fn autosize(
         interruptions,
         raised: None,
     };
-    let found = run_session(
-        &options,
-        &state_folder(),
-        &mut load,
-        Some(&report::html::page),
-    );
+    let found = run_session(&options, &state_folder(), &mut load, &page);
     if let Some(error) = load.raised {
         return Err(error);
     }
@@ -86,6 +84,67 @@ pub fn autosize(
     let failures = found.failures.iter();
     let failures = failures.map(|failure| hidden.hide(&failure.to_string()));
     Ok((found.exit_code, table, failures.collect()))
+}
+
+/// The page of a run, or of several side by side.
+fn page(document: &Document, runs: &[(String, Results)]) -> String {
+    match runs {
+        [(_, results)] if document.rows.len() == 1 => html::page(results),
+        runs => matrix::page(&overview(document), runs),
+    }
+}
+
+/// The page of a file with the several runs of one `autosizer run`; `None` when it holds something else, or cannot be read.
+#[pyfunction]
+pub fn autosizer_page(path: PathBuf) -> Option<String> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let (document, runs) = Document::with_runs(&text)?;
+    Some(page(&document, &runs))
+}
+
+fn overview(document: &Document) -> matrix::Overview {
+    let recommendation = document.recommendation.as_ref();
+    let place = match document.target.as_str() {
+        "ssm" => "on EC2 instances",
+        "container" => "in containers on this machine",
+        _ => "on this machine",
+    };
+    matrix::Overview {
+        service: document.service.clone(),
+        place: place.to_owned(),
+        rows: document.rows.iter().map(row).collect(),
+        best: recommendation.and_then(|found| found.label.clone()),
+        reason: recommendation.map_or_else(String::new, |found| found.reason.clone()),
+        remarks: sources_and_changes(document),
+    }
+}
+
+fn row(figures: &Figures) -> matrix::Row {
+    let price = figures.price.as_ref();
+    let money =
+        |value: f64| price.map_or_else(String::new, |price| format!("{} {value:.4}", price.currency));
+    let ends = figures.capacity_low.zip(figures.capacity_high);
+    matrix::Row {
+        label: figures.label.clone(),
+        capacity: figures
+            .capacity_per_second
+            .zip(ends)
+            .map(|(mean, (low, high))| Interval { mean, low, high }),
+        at_least: figures.at_least,
+        confirmed: figures.confirmed,
+        workers: figures.workers,
+        p50_p95_seconds: figures.p50_seconds.zip(figures.p95_seconds),
+        limit: figures.limit.map(|limit| limit.as_str().to_owned()),
+        headroom: figures
+            .headroom
+            .iter()
+            .map(|(name, share)| (name.clone(), *share))
+            .collect(),
+        per_hour: price.map(|price| money(price.per_hour)),
+        per_million: figures.price_per_million.map(|value| (value, money(value))),
+        verdict: figures.verdict.clone(),
+        failure: figures.failure.clone(),
+    }
 }
 
 /// What runs have made and not removed, one line for each; `OSError` when the ledgers cannot be read.

@@ -73,6 +73,17 @@ impl Page {
         }
     }
 
+    /// Adds a run that is folded until its title is clicked.
+    pub fn folded(&mut self, title: &str, run: &Run) {
+        let _ = write!(
+            self.body,
+            "<details class=\"run\"><summary>{}</summary>",
+            escaped(title)
+        );
+        self.run(run);
+        self.body.push_str("</details>");
+    }
+
     /// Adds a heading with a paragraph, for pages that show more than one run.
     pub fn heading(&mut self, title: &str, text: &str) {
         let _ = write!(

@@ -6,7 +6,7 @@
 use super::model::{Mark, Phase, Run, Section, Timeline};
 use super::number::instant;
 use super::{closing, failures, levels, load, opening, recording, resources, times};
-use crate::monitor::GENERATOR;
+use crate::monitor::{GENERATOR, in_words};
 use crate::results::Results;
 use crate::sizing::search;
 
@@ -28,7 +28,7 @@ impl Run {
             .partition(|series| series.source == GENERATOR);
         for (number, series) in targets.into_iter().enumerate() {
             let id = format!("target-{number}");
-            let title = format!("Resources of {}", series.source);
+            let title = format!("Resources of {}", in_words(&series.source));
             let level = opening::level(results);
             sections.push(resources::section(
                 &id,
@@ -47,6 +47,7 @@ impl Run {
             generator.blocks.extend(own.blocks);
         }
         sections.push(generator);
+        sections.push(closing::service(results));
         sections.push(closing::environment(results));
         sections.push(closing::method(results));
         sections.retain(|section: &Section| !section.blocks.is_empty());

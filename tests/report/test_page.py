@@ -23,6 +23,7 @@ def made():
     sizing = documents.sizing()
     return {
         "sizing": sizing,
+        "matrix": documents.matrix(sizing),
         "ten_minutes": documents.stretched(sizing, 600),
         "eight_hours": documents.stretched(sizing, 8 * 3600),
         "hostile": documents.hostile(sizing),
@@ -36,6 +37,7 @@ def made():
 #: What the browser looks at on each page, beside errors, requests, width and charts.
 CHECKS = {
     "sizing": "audit,pointer,sorting,paper,phone",
+    "matrix": "audit,paper,phone",
     "ten_minutes": "",
     "eight_hours": "pointer,paper",
     "hostile": "audit,paper,phone",
@@ -128,6 +130,10 @@ def test_no_chart_of_a_real_run_is_empty(seen):
 def test_the_answer_is_the_heading(seen):
     assert "req/s" in seen["sizing"]["heading"]
     assert "No run ended" not in seen["sizing"]["heading"]
+
+
+def test_the_answer_of_several_rows_is_the_heading(seen):
+    assert "Take 0.5 CPU: it takes 67" in seen["matrix"]["heading"]
 
 
 def test_the_legend_hides_and_isolates(seen):
