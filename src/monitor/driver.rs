@@ -27,7 +27,11 @@ pub const SERVICE: &str = "service";
 
 /// What a target is called in sentences, to follow "CPU of".
 pub fn in_words(label: &str) -> &str {
-    if label == SERVICE { "the service" } else { label }
+    if label == SERVICE {
+        "the service"
+    } else {
+        label
+    }
 }
 
 /// One target's sample.

@@ -271,7 +271,10 @@ mod tests {
             read("port:8888"),
             Ok(("port:8888".to_owned(), port.clone()))
         );
-        assert_eq!(read(" our shop = port:8888"), Ok(("our shop".to_owned(), port)));
+        assert_eq!(
+            read(" our shop = port:8888"),
+            Ok(("our shop".to_owned(), port))
+        );
         let (label, source) = read("glances:a=b.csv").unwrap();
         assert_eq!(label, "glances:a=b.csv");
         assert_eq!(source.to_string(), label);

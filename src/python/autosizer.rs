@@ -121,8 +121,11 @@ fn overview(document: &Document) -> matrix::Overview {
 
 fn row(figures: &Figures) -> matrix::Row {
     let price = figures.price.as_ref();
-    let money =
-        |value: f64| price.map_or_else(String::new, |price| format!("{} {value:.4}", price.currency));
+    let money = |value: f64| {
+        price.map_or_else(String::new, |price| {
+            format!("{} {value:.4}", price.currency)
+        })
+    };
     let ends = figures.capacity_low.zip(figures.capacity_high);
     matrix::Row {
         label: figures.label.clone(),

@@ -27,7 +27,10 @@ pub(super) fn service(results: &Results) -> Section {
         fact("Instance type", kind.clone());
     }
     let limit = |limit: Option<String>| limit.unwrap_or_else(|| "none".to_owned());
-    fact("CPU limit", limit(service.cpus.map(|cpus| format!("{cpus} cores"))));
+    fact(
+        "CPU limit",
+        limit(service.cpus.map(|cpus| format!("{cpus} cores"))),
+    );
     let memory = service.memory_bytes.map(|limit| bytes(limit as f64));
     fact("Memory limit", limit(memory));
     if let Some(ended) = &service.ended {

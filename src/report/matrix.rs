@@ -176,7 +176,11 @@ fn card(row: &Row, overview: &Overview) -> Card {
     if let Some(capacity) = row.capacity {
         details.push(format!("95 % {}", ends(capacity)));
     }
-    details.extend(row.limit.as_ref().map(|limit| format!("limited by {limit}")));
+    details.extend(
+        row.limit
+            .as_ref()
+            .map(|limit| format!("limited by {limit}")),
+    );
     details.extend(
         row.p50_p95_seconds
             .map(|(_, p95)| format!("p95 {}", time(p95))),
@@ -254,8 +258,9 @@ fn table(overview: &Overview) -> Table {
                 let least = if row.at_least { "≥ " } else { "" };
                 Cell::number(capacity.mean, format!("{least}{}", rate(capacity.mean)))
             }),
-            row.capacity
-                .map_or_else(unknown, |capacity| Cell::number(capacity.low, ends(capacity))),
+            row.capacity.map_or_else(unknown, |capacity| {
+                Cell::number(capacity.low, ends(capacity))
+            }),
             row.workers
                 .map_or_else(unknown, |workers| Cell::number(workers, rate(workers))),
             row.p50_p95_seconds

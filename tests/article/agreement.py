@@ -73,9 +73,10 @@ def _cores_used(document: dict[str, Any]) -> float | None:
     level = document["verdict"]["level"]
     for series in document["monitor"]:
         if series["source"] == "service" and level:
+            cores = zip(series["times_seconds"], series["columns"]["cpu_cores_used"], strict=False)
             held = [
                 value
-                for at, value in zip(series["times_seconds"], series["columns"]["cpu_cores_used"], strict=False)
+                for at, value in cores
                 if value is not None and level["from_seconds"] <= at <= level["to_seconds"]
             ]
             return fmean(held) if held else None
@@ -96,19 +97,19 @@ def note(found: Found, document: dict[str, Any]) -> str:
     if cores is not None:
         found.cpu_ms.append(1000 * cores / capacity)
     return (
-        f"{capacity:.1f} req/s ({row['capacity_low']:.0f} to {row['capacity_high']:.0f}) at {row['workers']:.0f} "
-        f"workers, limited by {row['limit']}"
+        f"{capacity:.1f} req/s ({row['capacity_low']:.0f} to {row['capacity_high']:.0f}) "
+        f"at {row['workers']:.0f} workers, limited by {row['limit']}"
     )
 
 
 def table(all_found: dict[str, Found], cpus: str) -> str:
     """Return the table, and below it how far apart they are."""
     whole = fmean(fmean(found.capacities) for found in all_found.values())
-    lines = [
-        f"| Kinto at {cpus} CPU as | capacity, req/s: mean (each run) | to the mean of all | p50, ms | CPU per request, ms "
-        "| load average |",
-        "|---|--:|--:|--:|--:|--:|",
+    heads = [
+        *(f"Kinto at {cpus} CPU as", "capacity, req/s: mean (each run)", "to the mean of all"),
+        *("p50, ms", "CPU per request, ms", "load average"),
     ]
+    lines = [f"| {' | '.join(heads)} |", f"|---|{'--:|' * (len(heads) - 1)}"]
     for place, found in all_found.items():
         mean = fmean(found.capacities)
         each = ", ".join(f"{one:.0f}" for one in found.capacities)
@@ -126,7 +127,8 @@ def table(all_found: dict[str, Found], cpus: str) -> str:
     limits = sorted({limit for found in all_found.values() for limit in found.limits})
     said = (
         f"The highest is {apart:.1f} % above the lowest. Every run named {' or '.join(limits)} as the limit. "
-        f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} virtual cores, Linux {platform.release().split('-')[0]}."
+        f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} virtual cores, "
+        f"Linux {platform.release().split('-')[0]}."
     )
     return "\n".join(lines) + "\n\n" + said + "\n"
 

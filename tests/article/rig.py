@@ -91,7 +91,9 @@ class Rig:
 
     def state(self) -> dict[str, Any]:
         """Return what there is in the account."""
-        with urllib.request.urlopen(f"{self.about['endpoint']}/rig/state", data=b"{}", timeout=SECONDS) as answer:
+        with urllib.request.urlopen(
+            f"{self.about['endpoint']}/rig/state", data=b"{}", timeout=SECONDS
+        ) as answer:
             state: dict[str, Any] = json.load(answer)
         return state
 

@@ -21,7 +21,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "rig"))
 
-import kinto_image  # noqa: E402
+import kinto_image
 
 SETTINGS = """\
 [containers]

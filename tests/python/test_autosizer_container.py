@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from autosizing import Outcome, Place, finish
 from _services import SCENARIOS
+from autosizing import Outcome, Place, finish
 from podman_service import DEADLINE, FOREIGN_IMAGE, IMAGE, Gate, Podman, Unusable
 
 SERVES = "httpd -f -p 8080"

@@ -35,14 +35,13 @@ def matrix(document):
     """Return what `autosizer run --cpus 0.5,1,2` would write if two of its rows had come to this document."""
     runs, rows = [], []
     capacity = document["sizing"]["search"]["capacity"]
+    price = {"currency": "USD", "source": "a list", "date": "2026-11-01"}
     rate = capacity["requests_per_second"]
     for cpus, share in ((0.5, 0.5), (1.0, 1.0)):
         run = copy.deepcopy(document)
         facts = {"measured_by": "container:molotov-1", "engine": "unix:///run/podman.sock"}
-        run["service"] = {
-            **{"target": "container", "name": "localhost/kinto:1", "cpus": cpus, "ended": None},
-            **{"memory_bytes": None, "instance_type": None, "out_of_memory": False, "log": [], "facts": facts},
-        }
+        service = {"target": "container", "name": "localhost/kinto:1", "cpus": cpus, "facts": facts}
+        run["service"] = service | {"ended": None, "out_of_memory": False, "log": []}
         runs.append(run)
         rows.append(
             {
@@ -58,7 +57,7 @@ def matrix(document):
                 "limit": document["verdict"]["resource"],
                 "verdict": document["verdict"]["sentence"],
                 "headroom": {"cpu": 0.02, "memory": 0.93},
-                "price": {"per_hour": 0.04 * cpus, "currency": "USD", "source": "a list", "date": "2026-11-01"},
+                "price": price | {"per_hour": 0.04 * cpus},
                 "price_per_million": 1e6 / 3600 * 0.04 * cpus / (share * rate["mean"]),
             }
         )

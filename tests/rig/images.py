@@ -20,6 +20,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 LEFT_OUT = {"test", "tests", "idlelib", "tkinter", "ensurepip", "site-packages", "lib2to3"}
+# The library for linking Python into other programs is as large as all the rest.
+LEFT_OUT.add(Path(sysconfig.get_config_var("LIBPL") or "config").name)
 COMPILED = "__pycache__"
 
 
@@ -42,11 +44,12 @@ def add_text(tar: tarfile.TarFile, name: str, text: str, mode: int = 0o644) -> N
 
 
 def add_tree(tar: tarfile.TarFile, source: Path, name: str, left_out: Collection[str]) -> None:
-    """A folder without what has one of these names, at any depth."""
+    """A folder without what has one of these names, at any depth, and without what `python -O` would use."""
 
     def wanted(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
         inside = Path(entry.name).relative_to(name).parts
-        return None if set(left_out) & set(inside) else entry
+        is_other = entry.name.endswith((".opt-1.pyc", ".opt-2.pyc"))
+        return None if is_other or set(left_out) & set(inside) else entry
 
     tar.add(source, name, filter=wanted)
 

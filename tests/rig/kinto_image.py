@@ -49,11 +49,14 @@ def write(path: Path) -> None:
     with tarfile.open(path, "w") as tar:
         # With what is compiled already: at a part of a core Kinto would be seconds longer in coming up.
         program = images.add_python(tar, images.LEFT_OUT, packages.rglob("*.so"))
-        version = "{}.{}.{}".format(*sys.version_info)
-        settings = f"home = {Path(program).parent}\ninclude-system-site-packages = false\nversion = {version}\n"
+        settings = [
+            f"home = {Path(program).parent}",
+            "include-system-site-packages = false",
+            f"version = {'.'.join(map(str, sys.version_info[:3]))}",
+        ]
         folder = f"{ROOT}/lib/python{sysconfig.get_python_version()}/site-packages"
         images.add_tree(tar, packages, folder, PACKAGES_LEFT_OUT)
-        images.add_text(tar, f"{ROOT}/pyvenv.cfg", settings)
+        images.add_text(tar, f"{ROOT}/pyvenv.cfg", "\n".join([*settings, ""]))
         images.add_link(tar, f"{ROOT}/bin/python", program)
         images.add_text(tar, f"{ROOT}/bin/kinto", _START, 0o755)
         # In the container's own network: the engine publishes the port, on the loopback interface only.
