@@ -1,4 +1,4 @@
-"""The article from end to end: one command launches instances, runs a real Kinto on them, and says what it needs.
+"""The article from end to end: one command launches instances, runs a real Kinto there, says what it needs.
 
 Everything runs for real, on this machine: the rig's instances are containers, its Run Command executes, and
 Kinto serves real requests within a real limit.

@@ -33,6 +33,8 @@ CHANGES = [
     f'ENTRYPOINT ["kinto", "start", "--ini", "/{ROOT}/kinto.ini"]',
     f'CMD ["--port", "{PORT}"]',
     f"EXPOSE {PORT}",
+    # As the container's first process it does not hear SIGTERM: Python leaves that to the kernel.
+    "STOPSIGNAL SIGINT",
 ]
 _START = f"""#!/{ROOT}/bin/python
 import sys
