@@ -12,8 +12,9 @@ from itertools import product
 
 REGIONS = ("us-east-1", "eu-central-1", "ap-south-1")
 PUBLISHED = "2026-11-01T00:00:00Z"
-# Dollars per hour of Linux on shared hardware; the other products cost more, or nothing.
+# Dollars per hour of Linux on shared hardware in eu-west-1; the other products cost more, or nothing.
 HOURLY = {"t3.medium": 0.0456, "t3.small": 0.0228, "c8g.large": 0.0870}
+REGION_FACTORS = {"eu-west-1": 1.0, "us-east-1": 0.9}
 # Each with what it adds to the price.
 VARIANTS = {
     "operatingSystem": {"Linux": 0.0, "Windows": 0.0184, "RHEL": 0.06},
@@ -30,11 +31,11 @@ class Refused(ValueError):
 
 def _products() -> list[dict]:
     found = []
-    for name, region in product(HOURLY, ("eu-west-1", "us-east-1")):
+    for name, region in product(HOURLY, REGION_FACTORS):
         for values in product(*VARIANTS.values()):
             attributes = dict(zip(VARIANTS, values, strict=True))
             extras = [VARIANTS[field][value] for field, value in attributes.items()]
-            price = 0.0 if None in extras else HOURLY[name] + sum(extras)
+            price = 0.0 if None in extras else HOURLY[name] * REGION_FACTORS[region] + sum(extras)
             attributes |= {
                 "instanceType": name,
                 "regionCode": region,
