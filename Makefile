@@ -30,8 +30,10 @@ ALONE := tests/python/test_autosizer.py
 WITH_PODMAN := tests/python/test_autosizer_container.py
 # Everything but what touches the interpreter.
 PURE := --no-default-features --features autosizer,report,aws
-# What is given away.
+# What is given away. Built as for the tests: without their dependencies some features differ, and everything that depends
+# on those would be compiled once more.
 WHOLE := --features aws
+BUILD_WHOLE = cargo test -q $(WHOLE) --test main --no-run
 # Random inputs per property; the tests take 256. Seconds per coverage-guided target, and which of them.
 FUZZ_CASES ?= 100000
 FUZZ_SECONDS ?= 600
@@ -126,7 +128,7 @@ test-rust:
 
 test-aws: $(VENVS)/rig/.ready $(VENVS)/main/.ready
 	@$(ON_RIG) cargo test -q $(PURE) --test main -- ssm::
-	cargo build -q $(WHOLE) --bins
+	$(BUILD_WHOLE)
 	$(ON_RIG) $(BIN)/python -m pytest -p no:cacheprovider tests/article --binary $(CARGO_TARGET_DIR)/debug/molotov $(PYTEST_ARGS)
 	tools/stale_ports.sh
 
@@ -168,12 +170,12 @@ bench: system wheel  ## compare with Molotov, aiohttp and wrk against one nginx
 	@$(INTERPRETER) tests/bench/run.py
 
 article: system $(VENVS)/main/.ready $(VENVS)/rig/.ready  ## size a real Kinto on two instances of the test rig, by one command: sizing.html
-	@cargo build -q $(WHOLE) --bins
+	@$(BUILD_WHOLE)
 	$(ON_RIG) $(BIN)/python tests/article/replay.py --binary $(CARGO_TARGET_DIR)/debug/molotov
 	tools/stale_ports.sh
 
 agreement: system $(VENVS)/main/.ready $(VENVS)/rig/.ready  ## size the same Kinto as a process, in a container and on the rig, and put the table into docs/autosizer.md
-	@cargo build -q $(WHOLE) --bins
+	@$(BUILD_WHOLE)
 	$(ON_RIG) $(BIN)/python tests/article/agreement.py --binary $(CARGO_TARGET_DIR)/debug/molotov --write
 	tools/stale_ports.sh
 
