@@ -363,6 +363,7 @@ def _run(args: argparse.Namespace, words: list[str]) -> int:
         # The load may run in a repository's folder.
         options.setdefault("directory", os.getcwd())
     ours = _for_engine(options)
+    ours["invocation"] = ["autosizer", *_shown(sys.argv[1:])]
     with load.ready():
         code, table, failures = _core.autosize(json.dumps(ours), load, load.interruptions)
     if table:
@@ -373,6 +374,19 @@ def _run(args: argparse.Namespace, words: list[str]) -> int:
     if table and files:
         print(f"Results written to {', '.join(files)}", flush=True)
     return int(code)
+
+
+def _shown(words: list[str]) -> list[str]:
+    """Return a command line without the values of the service's variables and without users of URLs."""
+    shown = []
+    is_variable = False
+    for word in words:
+        flag = "--env=" if word.startswith("--env=") else ""
+        if is_variable or flag:
+            word = flag + word[len(flag) :].partition("=")[0]
+        is_variable = word == "--env"
+        shown.append(_without_user(word) if "://" in word else word)
+    return shown
 
 
 def _for_engine(options: dict[str, Any]) -> dict[str, Any]:

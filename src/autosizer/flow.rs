@@ -17,6 +17,7 @@ use super::load::{Load, LoadEnd, Order};
 use super::probe::{Probe, answers};
 use super::run::Run;
 use super::target::{Address, Collector, Metrics, ServiceState, Target};
+use crate::monitor::SERVICE;
 
 /// How often the user is asked whether to stop.
 const LISTEN_EVERY: Duration = Duration::from_millis(100);
@@ -200,7 +201,7 @@ async fn wait_until_it_answers<T: Target>(
 fn order(run: &Run, address: &Address, collector: &Collector, results: &Path) -> Order {
     let url = address.url();
     let monitor = match collector {
-        Collector::Load(sources) => sources.iter().map(ToString::to_string).collect(),
+        Collector::Load(source) => vec![format!("{SERVICE}={source}")],
         Collector::Remote | Collector::None(_) => Vec::new(),
     };
     run.steps

@@ -64,6 +64,8 @@ pub struct Options {
     pub csv: Option<PathBuf>,
     /// The page.
     pub html: Option<PathBuf>,
+    /// The command line, without values of variables: how to do the same again.
+    pub invocation: Vec<String>,
     /// Texts that must not be shown, besides the values of `env`.
     pub secrets: Vec<String>,
     /// Options of one target only, by their names.

@@ -123,8 +123,8 @@ pub(super) fn kills_so_far() -> Option<u64> {
 /// Who measures what the service uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Collector {
-    /// The load's own monitor, on this machine: the sources to hand it.
-    Load(Vec<Source>),
+    /// The load's own monitor, on this machine: the source to hand it.
+    Load(Source),
     /// One that the target has started and will bring the values of by [`Target::stop_collector`].
     Remote,
     /// Nobody; the reason.

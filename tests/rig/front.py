@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 from xml.sax.saxutils import escape
 
+import prices
 import signature
 from account import Account
 from commands import Commands, Refused
@@ -119,11 +120,20 @@ class Front(BaseHTTPRequestHandler):
             except Refused as refused:
                 return _error(service, 400, refused.code, refused.message)
         if service in ("pricing", "servicequotas"):
-            answer = self.account.canned(operation, json.loads(body))
+            try:
+                answer = self._listed(service, headers, json.loads(body))
+            except prices.Refused as refused:
+                return _error(service, 400, "InvalidParameterException", str(refused))
             return 200, {"Content-Type": "application/x-amz-json-1.1"}, json.dumps(answer).encode()
         if service == "ec2":
             return self._ec2(operation, headers, body)
         return self._ask_moto(headers, body)
+
+    def _listed(self, service: str, headers: dict[str, str], request: dict) -> dict:
+        if service == "servicequotas":
+            return self.account.quota(request)
+        _, region, _ = signature.scope_of(headers["authorization"])
+        return prices.get_products(request, region)
 
     def _ec2(self, operation: str, headers: dict[str, str], body: bytes) -> tuple:
         form = dict(parse_qsl(body.decode()))

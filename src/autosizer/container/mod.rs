@@ -362,7 +362,10 @@ impl Target for Container {
 
     async fn start_collector(&mut self, _run: &Run) -> Result<Collector, Failure> {
         if self.engine()?.address.starts_with("unix://") {
-            return Ok(Collector::Load(vec![Source::Container(self.name.clone())]));
+            let source = Source::Container(self.name.clone());
+            self.facts
+                .insert("measured_by".to_owned(), source.to_string());
+            return Ok(Collector::Load(source));
         }
         Ok(Collector::None(
             "the monitor reaches an engine by its unix socket only".to_owned(),

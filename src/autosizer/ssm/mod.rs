@@ -40,7 +40,7 @@ use super::run::{Run, date_of};
 use super::target::{Address, Collector, Ended, Metrics, ServiceState, Target, Watched};
 use crate::aws::ec2::{Instance, InstanceType};
 use crate::aws::{self, Session, Status};
-use crate::monitor::remote_history;
+use crate::monitor::{SERVICE, remote_history};
 
 /// The tag by which everything of ours is found; its value is the run's id.
 pub const TAG_RUN: &str = "sizer:run";
@@ -288,7 +288,7 @@ impl Target for Ssm {
         };
         Ok(Metrics {
             watched: vec![
-                watched("service", remote.service),
+                watched(SERVICE, remote.service),
                 watched("host", remote.host),
             ],
             notes,
