@@ -88,28 +88,6 @@ fn is_lower_bound(results: &Results) -> bool {
     cut_off || unlimited || resource(results) == Some(Resource::Generator)
 }
 
-/// The capacity that was found.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Answer {
-    /// With its interval.
-    pub(super) rate: Interval,
-    /// `req/s`, or `runs/s` without requests.
-    pub(super) unit: &'static str,
-    /// Whether it is only what was reached, not what can be.
-    pub(super) at_least: bool,
-}
-
-/// What a search for the capacity found; `None` for other runs.
-pub(super) fn answer(results: &Results) -> Option<Answer> {
-    let capacity = capacity(results)?;
-    let (rate, unit) = rate_of(capacity.requests_per_second, capacity.runs_per_second);
-    Some(Answer {
-        rate,
-        unit,
-        at_least: is_lower_bound(results),
-    })
-}
-
 /// The answer.
 pub(super) fn verdict(results: &Results) -> Verdict {
     let mut lines = results.headlines().into_iter();
