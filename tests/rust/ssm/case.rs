@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use molotov::autosizer::ssm::{Options, Patience, Ssm, check, list, sweep};
+use molotov::autosizer::ssm::{Measure, Options, Patience, Ssm, check, list, sweep};
 use molotov::autosizer::{
     Cancel, Failure, Ledger, Limits, Load, LoadEnd, Order, Run, Service, Steps, Target, gc, size,
 };
@@ -22,7 +22,8 @@ pub(super) const SECRET: &str = "hunter2-hunter2-hunter2";
 /// Requests for a while.
 struct Requests {
     log: PathBuf,
-    stop_at: Option<String>,
+    /// How often to ask to stop when a step has begun.
+    stops: Vec<(String, usize)>,
     crash_at: Option<String>,
     time: Duration,
 }
@@ -67,12 +68,20 @@ impl Load for Requests {
         {
             std::process::abort();
         }
-        usize::from(
-            self.stop_at
-                .as_ref()
-                .is_some_and(|step| has_begun(&self.log, step)),
-        )
+        self.stops
+            .iter()
+            .filter(|(step, _)| has_begun(&self.log, step))
+            .map(|(_, count)| count)
+            .sum()
     }
+}
+
+/// `"stops": { "pull": 1, "clean": 2 }`.
+fn stops(order: &Value) -> Vec<(String, usize)> {
+    let stops = order["stops"].as_object().into_iter().flatten();
+    stops
+        .filter_map(|(step, count)| Some((step.clone(), usize::try_from(count.as_u64()?).ok()?)))
+        .collect()
 }
 
 fn options(order: &Value, bucket: &str, profile: &str) -> Options {
@@ -86,11 +95,16 @@ fn options(order: &Value, bucket: &str, profile: &str) -> Options {
         keep: order["keep"] == true,
         time_to_live: Duration::from_secs(order["time_to_live"].as_u64().unwrap_or(600)),
         owner: "tests".to_owned(),
+        measure: text("glances").map_or(Measure::Own, Measure::Glances),
         patience: Patience {
             registered: Duration::from_secs(order["register_within"].as_u64().unwrap_or(60)),
             engine: Duration::from_secs(20),
             step: Duration::from_mins(1),
             look: Duration::from_millis(500),
+            back: Duration::from_secs(5),
+            unseen: Duration::from_secs(2),
+            settled: Duration::from_millis(order["settled_millis"].as_u64().unwrap_or(50)),
+            again: Duration::from_millis(200),
             ..Patience::default()
         },
         ..Options::default()
@@ -150,6 +164,7 @@ fn size_once(
     let log = folder.join("log.jsonl");
     let steps = Steps::on_stderr(Some(&log)).unwrap();
     steps.add_secrets([SECRET.to_owned()]);
+    steps.add_secrets(text("secret"));
     let id = Run::new_id();
     let run = Run {
         ledger: Ledger::begin(ledgers, &id, "ssm").unwrap(),
@@ -165,7 +180,11 @@ fn size_once(
                         .collect()
                 })
                 .unwrap_or_default(),
-            environment: BTreeMap::from([("SERVICE_TOKEN".to_owned(), SECRET.to_owned())]),
+            environment: BTreeMap::from([(
+                "SERVICE_TOKEN".to_owned(),
+                text("secret").unwrap_or_else(|| SECRET.to_owned()),
+            )]),
+            log_file: (order["service_log"] == true).then(|| folder.join("service.log")),
             port,
             ready_path: "/".to_owned(),
             ready_timeout: Duration::from_secs(order["ready_within"].as_u64().unwrap_or(30)),
@@ -180,7 +199,7 @@ fn size_once(
     };
     let mut load = Requests {
         log,
-        stop_at: text("stop_at"),
+        stops: stops(order),
         crash_at: text("crash_at"),
         time: Duration::from_secs_f64(order["load_seconds"].as_f64().unwrap_or(0.3)),
     };
@@ -214,5 +233,6 @@ fn size_once(
         "cpu_limit": values(Metric::CpuLimitCores).last(),
         "cpu_used": values(Metric::CpuCoresUsed).iter().copied().fold(0.0, f64::max),
         "facts": target.facts(),
+        "notes": outcome.metrics.notes,
     })
 }
