@@ -25,6 +25,7 @@ sys.path.insert(0, "/opt/glances")
 sys.argv = ["glances", *shlex.split(os.environ["GLANCES_OPT"])]
 runpy.run_module("glances", run_name="__main__")
 """
+USERS = "root:x:0:0:root:/root:/bin/sh\n"
 LEFT_OUT = {"test", "tests", "idlelib", "tkinter", "ensurepip", "site-packages", "lib2to3", "__pycache__"}
 #: The rig's own packages.
 OTHERS = {"moto", "boto3", "botocore", "s3transfer", "pip", "setuptools"}
@@ -61,9 +62,10 @@ def image() -> bytes:
         for path in sorted(packages.iterdir()):
             if path.name not in OTHERS and path.name != "__pycache__":
                 tar.add(path, f"{HOME.lstrip('/')}/{path.name}", filter=wanted)
-        start = tarfile.TarInfo("start.py")
-        start.size = len(START)
-        tar.addfile(start, io.BytesIO(START.encode()))
+        for name, text in (("start.py", START), ("etc/passwd", USERS)):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(text)
+            tar.addfile(entry, io.BytesIO(text.encode()))
     return content.getvalue()
 
 

@@ -10,7 +10,7 @@ start_timer() {
     </dev/null >/dev/null 2>&1 &
 }
 stop_unit() {
-  pid=$(cat "$HOME/$1.unit" 2>/dev/null) && kill "-$pid" 2>/dev/null
+  pid=$(cat "$HOME/$1.unit" 2>/dev/null) && kill -TERM "-$pid" 2>/dev/null
   rm -f "$HOME/$1.unit"
 }
 

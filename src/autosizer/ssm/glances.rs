@@ -37,7 +37,10 @@ pub(super) fn start(run: &str, image: &str) -> String {
            tries=0\n\
            until [ -s \"$folder/metrics.csv\" ]; do\n\
              tries=$((tries + 1))\n\
-             if [ $tries -ge $(({FIRST_ROW} * 5)) ]; then docker logs --tail 3 {name} >&2; exit 1; fi\n\
+             running=$(docker inspect -f '{{{{.State.Running}}}}' {name})\n\
+             if [ $tries -ge $(({FIRST_ROW} * 5)) ] || [ \"$running\" != true ]; then\n\
+               docker logs --tail 3 {name} >&2; exit 1\n\
+             fi\n\
              sleep 0.2\n\
            done\n\
          done\n\

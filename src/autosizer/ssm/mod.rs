@@ -332,6 +332,8 @@ impl Target for Ssm {
 
     async fn start_collector(&mut self, run: &Run) -> Result<Collector, Failure> {
         let step = run.steps.begin("collector", "Starting the collector");
+        // A state from before the load is not one from after it.
+        self.state = None;
         let rows = self.options.time_to_live.as_secs();
         let script = match &self.options.measure {
             Measure::Own => scripts::start_collector(&run.id, rows),
@@ -349,8 +351,6 @@ impl Target for Ssm {
             self.clock = Some((before, unix_seconds(), told));
         }
         step.done("");
-        // A state from before the load is not one from after it.
-        self.state = None;
         Ok(Collector::Remote)
     }
 

@@ -290,7 +290,7 @@ pub(super) fn cases() -> Vec<Case> {
     }
     add(
         "stopped three times while it cleans".into(),
-        json!([{ "action": "DeleteSecurityGroup", "do": "slow", "seconds": 2.0, "times": 1 }]),
+        json!([{ "action": "ListCommands", "do": "slow", "seconds": 2.0, "times": 1 }]),
         json!({ "stops": { "clean": 3 } }),
         Expected::GivesUpAndSweeps,
     );
