@@ -125,7 +125,7 @@ def _add_ssm(parser: argparse.ArgumentParser) -> None:
     add("--owner", metavar="NAME", help="whose it is, for the tag (default: USER)")
     add("--disk", type=int, metavar="GIB", help="size of its disk (default: 20)")
     add("--collector", choices=["native", "glances"], help="what measures on the instance (default: native)")
-    add("--glances-image", metavar="NAME", help="with --collector glances (default: nicolargo/glances:latest)")
+    add("--glances-image", metavar="NAME", help="image of Glances (default: nicolargo/glances:latest)")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -190,7 +190,7 @@ class FolderMachine(Machine):
         self.forget(process.pid)
 
     def fill(self) -> None:
-        """By the kernel's limit on the size of files: none for the collector, and for what starts from now on."""
+        """By the kernel's limit on the size of files: for the collector, and for what starts from now on."""
         super().fill()
         for pid in self._processes():
             with contextlib.suppress(OSError):
