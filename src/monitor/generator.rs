@@ -5,7 +5,6 @@
 //! runs its workers on one thread: it is saturated when [`Metric::HottestThreadCores`] comes close to 1, whatever cores
 //! are left. Always sampled by the driver.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::files::Files;
@@ -24,7 +23,6 @@ pub struct Generator {
     files: Files,
     meter: ProcessMeter,
     ports: PortMeter,
-    targets: Vec<SocketAddr>,
     event_loop_lag: Option<Duration>,
     has_processes: bool,
 }
@@ -43,7 +41,6 @@ impl Generator {
             files: Files::default(),
             meter,
             ports: PortMeter::default(),
-            targets: Vec::new(),
             event_loop_lag: None,
             has_processes: !pids.is_empty(),
         })
@@ -53,13 +50,6 @@ impl Generator {
     pub fn set_processes(&mut self, pids: &[u32]) {
         self.meter.replace_roots(pids);
         self.has_processes |= !pids.is_empty();
-    }
-
-    /// The addresses that requests go to; ephemeral ports are counted towards these. Without any, towards whatever
-    /// address uses most.
-    pub fn set_targets(&mut self, targets: Vec<SocketAddr>) {
-        self.targets = targets;
-        self.ports.restart();
     }
 
     /// How late the event loop was since the last sample. Used for one sample; without it that one has a gap.
@@ -77,7 +67,7 @@ impl Sampler for Generator {
             lag.map(|lag| lag.as_secs_f64()),
         );
         self.ports
-            .fill(&mut sample, &self.targets, &self.roots, &mut self.files);
+            .fill(&mut sample, &self.roots, &mut self.files);
         if self.has_processes && roots_alive == 0 {
             self.has_processes = false;
             sample.events.push(Event::Exited);

@@ -9,7 +9,7 @@
 //! 1. Parse each `--monitor` text as [`Source`] when options are read; its error is one line for the user.
 //! 2. Before the run, `Generator::new(&[std::process::id()], Roots::system())`, then [`Monitor::open`] with the sources:
 //!    a target that is not there is an error at once. After forking, `monitor.generator().set_processes(…)` with all
-//!    pids, and `set_targets(…)` with the resolved addresses.
+//!    pids.
 //! 3. Once a second, on a thread of its own in the parent process: `set_event_loop_lag`, then
 //!    [`Monitor::sample_all`] with the time since the start of the run. The rows are for the screen, their events for
 //!    the log.

@@ -1,12 +1,12 @@
 //! Which loads were held, and for how long: what the verdict looks at.
 //!
-//! Owns the choice of the level to judge. A search knows its trials: the one that confirmed the capacity is judged, the
-//! others are compared with it. Any other run is cut by the share of the workers that were up; the last minute with
+//! Owns the choice of the level to judge. A search knows its trials: the one that confirmed the capacity is judged, or
+//! where there was no time for it the longest of a similar load; the others are compared with it. Any other run is cut by the share of the workers that were up; the last minute with
 //! (nearly) all of them is judged. Called when the results are concluded.
 
 use super::document::{Results, Sizing};
 use super::series::Point;
-use crate::sizing::search::{Findings, Flaw, Limit, Trial};
+use crate::sizing::search::{Findings, Flaw, Length, Limit, Trial};
 use crate::verdict::Level;
 
 /// The levels of a ramp, as shares of the most workers.
@@ -17,6 +17,9 @@ const JUDGED_SECONDS: f64 = 60.0;
 
 /// Shorter levels say nothing, in seconds.
 const SHORTEST_SECONDS: f64 = 2.0;
+
+/// A load of at least this share of the capacity shows what gives out, when there is nothing better.
+const SIMILAR_RATIO: f64 = 0.5;
 
 /// The level to judge, and the others.
 pub(super) fn of(results: &Results) -> (Option<Level>, Vec<Level>) {
@@ -30,26 +33,16 @@ fn of_search(sizing: &Sizing, points: &[Point]) -> (Option<Level>, Vec<Level>) {
     let Some(findings) = &sizing.search else {
         return (None, Vec::new());
     };
-    let capacity = findings.capacity.as_ref().map(|capacity| capacity.level);
-    let judged = findings
-        .trials
-        .iter()
-        .enumerate()
-        .filter(|(_, trial)| {
-            capacity.is_some_and(|level| {
-                trial.sustainable() && (trial.level - level).abs() < 1e-6 * level.max(1.0)
-            })
-        })
-        .max_by(|(_, a), (_, b)| a.length.cmp(&b.length))
-        .or_else(|| findings.trials.iter().enumerate().next_back())
-        .map(|(place, _)| place);
+    let judged = judged(findings);
     let mut level = None;
     let mut others = Vec::new();
     for (place, trial) in findings.trials.iter().enumerate() {
         let held = of_trial(trial, sizing.search_began_seconds, points);
         if Some(place) == judged {
+            let began = sizing.search_began_seconds;
             level = Some(Level {
                 started_ratio: held.started_ratio.or_else(|| not_reached(findings)),
+                to_seconds: extended(findings, place).map_or(held.to_seconds, |to| began + to),
                 ..held
             });
         } else {
@@ -57,6 +50,40 @@ fn of_search(sizing: &Sizing, points: &[Point]) -> (Option<Level>, Vec<Level>) {
         }
     }
     (level, others)
+}
+
+/// The place of the trial to judge.
+fn judged(findings: &Findings) -> Option<usize> {
+    let last = findings.trials.len().checked_sub(1);
+    let Some(capacity) = findings.capacity.as_ref().map(|capacity| capacity.level) else {
+        return last;
+    };
+    let longest_from = |lowest: f64, highest: f64| {
+        let held = findings.trials.iter().enumerate().filter(|(_, trial)| {
+            trial.sustainable() && (lowest..=highest).contains(&trial.level)
+        });
+        held.max_by(|(_, a), (_, b)| a.length.cmp(&b.length))
+    };
+    let own = longest_from(capacity * (1.0 - 1e-6), capacity * (1.0 + 1e-6));
+    let is_longer = |(_, trial): &(usize, &Trial)| trial.length > Length::Short;
+    own.filter(is_longer)
+        .or_else(|| longest_from(SIMILAR_RATIO * capacity, f64::INFINITY).filter(is_longer))
+        .or(own)
+        .map(|(place, _)| place)
+        .or(last)
+}
+
+/// The end of the last of the trials after a short one that asked for no less: alone it has too few samples.
+fn extended(findings: &Findings, place: usize) -> Option<f64> {
+    let trial = findings
+        .trials
+        .get(place)
+        .filter(|trial| trial.length == Length::Short)?;
+    let following = findings.trials.iter().skip(place + 1);
+    following
+        .take_while(|next| next.sustainable() && next.level >= trial.level * (1.0 - 1e-6))
+        .map(|next| next.began_seconds + next.warm_up_seconds + next.measured_seconds)
+        .last()
 }
 
 /// The share of a rate above the capacity that the generator started, when that is what limits the capacity.
@@ -250,6 +277,62 @@ mod tests {
         // That workers were busy is not the generator's fault.
         points[20].late_without_worker = 1;
         assert_eq!(of_series(&points).0.unwrap().started_ratio, None);
+    }
+
+    /// What a search found: the capacity, and trials of these levels and lengths one after the other, 10 s each.
+    fn found(capacity: f64, trials: &[(f64, Length)]) -> Findings {
+        let trials: Vec<serde_json::Value> = trials
+            .iter()
+            .enumerate()
+            .map(|(place, (level, length))| {
+                serde_json::json!({
+                    "level": level, "phase": "search", "length": length, "began_seconds": 10 * place,
+                    "warm_up_seconds": 1, "measured_seconds": 9, "active": level, "runs": 900, "failed": 0,
+                    "runs_per_second": {"mean": 100, "low": 99, "high": 101},
+                    "requests_per_second": {"mean": 100, "low": 99, "high": 101},
+                    "failures": {"ratio": 0, "low": 0, "high": 0.004}, "service_times": null, "flaws": [],
+                })
+            })
+            .collect();
+        serde_json::from_value(serde_json::json!({
+            "unit": "workers", "ramp_ended": "plateau", "trials": trials, "usl": null, "unconfirmed": [],
+            "phases": [], "seconds": 60,
+            "capacity": {
+                "requests_per_second": {"mean": 100, "low": 99, "high": 101},
+                "runs_per_second": {"mean": 100, "low": 99, "high": 101},
+                "level": capacity, "service_times": null, "confirmed": true, "limit": "throughput",
+            },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_trial_to_judge_is_the_longest_of_the_capacity() {
+        let trials = [
+            (8.0, Length::Short),
+            (16.0, Length::Medium),
+            (8.0, Length::Long),
+        ];
+        assert_eq!(judged(&found(8.0, &trials)), Some(2));
+        assert_eq!(judged(&found(16.0, &trials)), Some(1));
+    }
+
+    #[test]
+    fn a_longer_trial_of_a_similar_load_stands_in_for_a_short_one() {
+        let mut trials = vec![
+            (16.0, Length::Short),
+            (32.0, Length::Short),
+            (64.0, Length::Short),
+        ];
+        let short = found(32.0, &trials);
+        assert_eq!(judged(&short), Some(1));
+        assert_eq!(extended(&short, 1), Some(30.0));
+        trials.push((4.0, Length::Long));
+        assert_eq!(judged(&found(32.0, &trials)), Some(1));
+        trials.push((16.0, Length::Long));
+        let longer = found(32.0, &trials);
+        assert_eq!(judged(&longer), Some(4));
+        assert_eq!(extended(&longer, 4), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! First rule: was it the generator that could not give more?
 //!
-//! Owns the thresholds for CPU, the busiest thread, waiting for a core, loop lag, late starts, descriptors and ports. Called by `judge`.
+//! Owns the thresholds for CPU, the busiest thread, waiting for a core, loop lag, late starts, descriptors and ports, and
+//! the look at higher levels. Called by `judge`.
 
 use super::finding::{Confidence, Evidence, Finding, GeneratorCheck, Resource};
 use super::look::{Level, Look, percent};
@@ -30,10 +31,60 @@ const STARTED_RATIO: f64 = 0.95;
 /// Of the descriptors and of the ephemeral ports towards one address.
 const NEARLY_ALL: f64 = 0.95;
 
+/// A load that is higher by this and brings less than that share of the throughput it should is held back by something.
+const HIGHER_LEVEL: f64 = 1.2;
+const SCALES_RATIO: f64 = 0.5;
+
+/// Signs that leave no doubt about a level that is not the one to judge.
+const PLAIN: [Metric; 3] = [
+    Metric::CpuCoresUsed,
+    Metric::HottestThreadCores,
+    Metric::WantedThreadWaitCores,
+];
+
 /// The check, and what it found.
 pub(super) struct Checked {
     pub(super) check: GeneratorCheck,
     pub(super) findings: Vec<Finding>,
+}
+
+/// The check at the lowest of the higher levels that hardly brought more, if it was the generator that held it back there.
+///
+/// The level to judge is the lowest that suffices, where a generator may just have kept up.
+pub(super) fn check_above(
+    series: Option<&Series>,
+    level: &Level,
+    others: &[Level],
+) -> Option<Checked> {
+    let held_back = |other: &&Level| {
+        let higher = other.active / level.active;
+        let gain = other.per_second / level.per_second - 1.0;
+        higher >= HIGHER_LEVEL && gain < SCALES_RATIO * (higher - 1.0)
+    };
+    others
+        .iter()
+        .filter(held_back)
+        .filter_map(|other| {
+            let mut findings = check(series, other).findings;
+            for one in &mut findings {
+                one.evidence
+                    .retain(|one| one.metric.is_some_and(|metric| PLAIN.contains(&metric)));
+                for evidence in &mut one.evidence {
+                    let text = &evidence.text;
+                    evidence.text = format!("with {:.0} in flight: {text}", other.active);
+                }
+            }
+            findings.retain(|one| !one.evidence.is_empty());
+            let reasons = findings.iter().flat_map(|one| &one.evidence);
+            let check = GeneratorCheck {
+                valid: Some(false),
+                reasons: reasons.map(|one| one.text.clone()).collect(),
+                ..check(series, level).check
+            };
+            (!findings.is_empty()).then_some((other.active, Checked { check, findings }))
+        })
+        .min_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, checked)| checked)
 }
 
 pub(super) fn check(series: Option<&Series>, level: &Level) -> Checked {

@@ -58,9 +58,8 @@ pub fn judge(known: &Known) -> Verdict {
     let Some(level) = known.level else {
         return Verdict::undecided("not enough evidence: no load was held long enough to judge");
     };
-    let generator = generator::check(known.generator, level);
+    let mut generator = generator::check(known.generator, level);
     let growth = growth::of_all(known);
-    let mut findings: Vec<Finding> = generator.findings.clone();
     let looks: Vec<Look> = known
         .targets
         .iter()
@@ -80,6 +79,13 @@ pub fn judge(known: &Known) -> Verdict {
         let there: Vec<Look> = looks.iter().map(|look| look.during(broken)).collect();
         resources = busy(&there);
     }
+    if resources.is_empty()
+        && generator.findings.is_empty()
+        && let Some(above) = generator::check_above(known.generator, level, known.others)
+    {
+        generator = above;
+    }
+    let mut findings = generator.findings;
     if resources.is_empty() {
         let slow = network::slow_answers(&looks, level, known.others);
         resources.extend(slow.or_else(|| cpu::crowded(&looks)));

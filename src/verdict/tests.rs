@@ -494,6 +494,36 @@ fn a_generator_that_waits_for_its_core_is_saturated() {
 }
 
 #[test]
+fn a_generator_that_gives_out_above_the_level_is_the_limit() {
+    // At the level it just keeps up; with twice the load it does not, and hardly more comes back.
+    let at = |from: f64, to: f64, second: u64| (from..to).contains(&(second as f64));
+    let mut series = target(|second, sample| {
+        let (wanted, waits) = if at(0.0, 20.0, second) {
+            (0.99, 0.7)
+        } else {
+            (0.85, 0.6)
+        };
+        sample.set(Metric::WantedThreadCores, wanted);
+        sample.set(Metric::WantedThreadWaitCores, waits);
+    });
+    series.source = "generator".to_owned();
+    let above = |per_second| [level(0.0, 19.0, 40.0, per_second)];
+    let verdict = judged(Some(&series), &steady(&[]), &above(115.0));
+    assert_eq!(verdict.resource, Resource::Generator);
+    assert_eq!(verdict.generator.valid, Some(false));
+    let said = "with 40 in flight: it waited for a core 70 % of the time";
+    assert!(verdict.sentence.contains(said), "{}", verdict.sentence);
+    // Where twice the load brings nearly twice as much, nothing held it back.
+    let verdict = judged(Some(&series), &steady(&[]), &above(180.0));
+    assert_eq!(verdict.generator.valid, Some(true));
+    // A target that is busy at the level is what limits it.
+    let busy = steady(&[(Metric::CpuCoresUsed, 1.95)]);
+    let verdict = judged(Some(&series), &busy, &above(115.0));
+    assert_eq!(verdict.resource, Resource::Cpu);
+    assert_eq!(verdict.generator.valid, Some(true));
+}
+
+#[test]
 fn a_target_that_waits_for_its_core_is_limited_by_the_cpu_that_others_have() {
     let squeezed = alone(&steady(&[
         (Metric::HottestThreadCores, 0.5),

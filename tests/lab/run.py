@@ -102,8 +102,8 @@ KINDS: dict[str, Kind] = {
         says="single-threaded",
     ),
     "disk": Kind(
-        "64 KiB written and synced per request, by 8 threads",
-        ["disk", "--write-kib", "64", "--threads", "8"],
+        "4 MiB written and synced per request, by 8 threads",
+        ["disk", "--write-kib", "4096", "--threads", "8"],
         verdict="disk",
     ),
     "generator": Kind(

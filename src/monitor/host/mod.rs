@@ -64,7 +64,7 @@ impl Sampler for Host {
         self.disk.fill(&mut sample, now, roots, files);
         self.network.fill(&mut sample, now, roots, files);
         self.tcp.fill(&mut sample, now, roots, files);
-        self.ports.fill(&mut sample, &[], roots, files);
+        self.ports.fill(&mut sample, roots, files);
         let metrics = [
             (Metric::CpuPressureRatio, "pressure/cpu"),
             (Metric::MemoryPressureRatio, "pressure/memory"),

@@ -63,17 +63,10 @@ pub(in super::super) struct PortMeter {
 }
 
 impl PortMeter {
-    /// Lets the next sample have a count, since it is about other targets than the last one.
-    pub(in super::super) fn restart(&mut self) {
-        self.samples_to_skip = 0;
-    }
-
-    /// Sets the ports in use towards the targets, of which the one with most counts; without targets, towards whatever
-    /// remote address has most.
+    /// Sets the ports in use towards the remote address that has most of them.
     pub(in super::super) fn fill(
         &mut self,
         sample: &mut Sample,
-        targets: &[SocketAddr],
         roots: &Roots,
         files: &mut Files,
     ) {
@@ -94,11 +87,7 @@ impl PortMeter {
         for table in tables(roots, files) {
             let complete = each_socket(&roots.proc(table), |socket| {
                 read += 1;
-                let is_wanted = targets.is_empty() || targets.contains(&socket.remote);
-                if (first..=last).contains(&socket.local_port)
-                    && socket.remote.port() != 0
-                    && is_wanted
-                {
+                if (first..=last).contains(&socket.local_port) && socket.remote.port() != 0 {
                     // The kernel may list a socket twice when the table changes meanwhile.
                     seen.insert((socket.remote, socket.local_port));
                 }

@@ -54,7 +54,9 @@ pub(super) fn capacity(
         trials
     };
     let curve = Curve::of(counted, broke_at, settings.tolerance_ratio);
-    let (knee, best) = (curve.knee()?, curve.best()?);
+    let best = curve.best()?;
+    let outdates = curve.outdates();
+    let knee = outdates.or_else(|| curve.knee())?;
     let trial = counted
         .iter()
         .filter(|trial| same(trial.level, knee.level) && trial.sustainable())
@@ -91,7 +93,10 @@ pub(super) fn capacity(
         runs_per_second,
         level: knee.level,
         service_times: trial.service_times,
-        confirmed: !died && knee.confirmed && trial.measured_seconds >= CONFIRMING_SECONDS,
+        confirmed: !died
+            && outdates.is_none()
+            && knee.confirmed
+            && trial.measured_seconds >= CONFIRMING_SECONDS,
         limit: if died {
             Limit::Died
         } else {
@@ -245,7 +250,7 @@ pub(super) fn doubts(
                 last.failures.high * 100.0,
             ));
         }
-        for earlier in own.filter(|trial| trial.length == Length::Medium) {
+        for earlier in own.filter(|trial| trial.length < last.length) {
             let (then, now) = (earlier.runs_per_second, last.runs_per_second);
             let change = now.mean / then.mean - 1.0;
             let apart = now.high < then.low || now.low > then.high;

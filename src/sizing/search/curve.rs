@@ -57,6 +57,9 @@ pub(super) struct Good {
     grown: bool,
 }
 
+/// A long trial that finds less than this share of what shorter trials before it found says that the service has changed.
+const CHANGED: f64 = 0.9;
+
 /// What to do next.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Step {
@@ -164,6 +167,17 @@ impl Curve {
                 })
                 .or(Some(first))
         })
+    }
+
+    /// The level of the last long trial when it found far less than what the best one is said to bring, and there was no
+    /// time to look at that again: what shorter trials found before is out of date.
+    pub(super) fn outdates(&self) -> Option<&Good> {
+        let best = self.best()?;
+        self.good
+            .iter()
+            .filter(|good| good.confirmed && good.last_seconds > best.last_seconds)
+            .filter(|good| good.throughput.high < CHANGED * best.throughput.mean)
+            .max_by(|a, b| a.last_seconds.total_cmp(&b.last_seconds))
     }
 
     /// The lower end of the interval of the best.
@@ -523,6 +537,27 @@ mod tests {
         let curve = Curve::of(&trials, None, 0.05);
         assert_eq!(curve.next(&Settings::default()), Step::Measure(13.0));
         assert!(curve.good.iter().any(|good| good.change > 20.0));
+    }
+
+    #[test]
+    fn what_a_long_trial_outdates_is_known() {
+        let later = |trial: Trial, began_seconds| Trial {
+            began_seconds,
+            ..trial
+        };
+        let mut trials = vec![
+            trial(16.0, 632.0, 40.0, Short),
+            later(trial(32.0, 590.0, 40.0, Short), 3.0),
+            later(trial(16.0, 433.0, 7.0, Long), 6.0),
+        ];
+        let level = |trials: &[Trial]| {
+            let curve = Curve::of(trials, None, 0.05);
+            curve.outdates().map(|good| good.level)
+        };
+        assert_eq!(level(&trials), Some(16.0));
+        // Once the other one was looked at again, it is not.
+        trials.push(later(trial(32.0, 590.0, 40.0, Short), 40.0));
+        assert_eq!(level(&trials), None);
     }
 
     #[test]

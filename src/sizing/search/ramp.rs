@@ -6,7 +6,7 @@
 use super::super::verdict::Reason;
 use super::Settings;
 use super::curve::fail_anyway;
-use super::result::Trial;
+use super::result::{Trial, Unit};
 
 /// Each level is this much higher than the one before.
 const FACTOR: f64 = 2.0;
@@ -17,6 +17,10 @@ const FLAT: f64 = 1.15;
 /// ... and hardly more than this, and the last doubling no more than that.
 const FLAT_AT_MOST: f64 = 1.7;
 const FLAT_LAST: f64 = 1.08;
+
+/// With fewer workers than this it is no plateau yet: a worker keeps its connection and so the process that accepted it,
+/// and a few of them may share one by chance while the others have nothing to do.
+const ENOUGH_WORKERS: f64 = 16.0;
 
 /// Throughput has collapsed when it is hardly more than this share of the best.
 const COLLAPSED: f64 = 0.8;
@@ -55,13 +59,13 @@ pub(super) fn next(trials: &[Trial], settings: &Settings) -> Next {
     if last.level >= settings.highest_level {
         return Next::Ended(Reason::RampEnded);
     }
-    if stopped_growing(trials) {
+    if stopped_growing(trials, settings.unit) {
         return Next::Ended(Reason::Plateau);
     }
     Next::Hold((last.level * FACTOR).min(settings.highest_level))
 }
 
-fn stopped_growing(trials: &[Trial]) -> bool {
+fn stopped_growing(trials: &[Trial], unit: Unit) -> bool {
     let good: Vec<&Trial> = trials.iter().filter(|trial| trial.sustainable()).collect();
     let [.., earlier, before, last] = good.as_slice() else {
         return false;
@@ -74,7 +78,11 @@ fn stopped_growing(trials: &[Trial]) -> bool {
         (ratio, ratio * (1.0 + error))
     };
     let (growth, growth_at_most) = ratio(last, earlier);
-    let flat = growth < FLAT && growth_at_most < FLAT_AT_MOST && ratio(last, before).0 < FLAT_LAST;
+    let is_spread = unit != Unit::Workers || last.level >= ENOUGH_WORKERS;
+    let flat = is_spread
+        && growth < FLAT
+        && growth_at_most < FLAT_AT_MOST
+        && ratio(last, before).0 < FLAT_LAST;
     let collapsed = good.iter().any(|trial| ratio(last, trial).1 < COLLAPSED);
     flat || collapsed
 }
@@ -139,5 +147,21 @@ mod tests {
             trial(16.0, 50.0, 5.0, Short),
         ];
         assert_eq!(after(&collapsed), Next::Ended(Reason::Plateau));
+    }
+
+    #[test]
+    fn a_few_connections_to_one_of_many_processes_are_no_plateau() {
+        let flat = |level| trial(level, 98.0, 1.0, Short);
+        let mut trials = vec![flat(1.0), flat(2.0), flat(4.0)];
+        assert_eq!(after(&trials), Next::Hold(8.0));
+        trials.push(flat(8.0));
+        assert_eq!(after(&trials), Next::Hold(16.0));
+        trials.push(flat(16.0));
+        assert_eq!(after(&trials), Next::Ended(Reason::Plateau));
+        let by_rate = Settings {
+            unit: Unit::RunsPerSecond,
+            ..Settings::default()
+        };
+        assert_eq!(next(&trials[..3], &by_rate), Next::Ended(Reason::Plateau));
     }
 }

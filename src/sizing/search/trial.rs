@@ -474,9 +474,10 @@ fn add(to: &mut Histogram<u64>, times: &Histogram<u64>) {
     debug_assert!(added.is_ok(), "{added:?}");
 }
 
-/// By how much starts and ends of independent runs differ by chance, at most one time in forty.
+/// By how much starts and ends of independent runs differ by chance, at most one time in forty. Before the first one has
+/// ended there may be one more on its way.
 fn scatter_per_second(trial: &Trial) -> f64 {
-    2.0 * (2.0 * trial.runs as f64).sqrt() / trial.measured_seconds
+    2.0 * (2.0 * trial.runs.max(1) as f64).sqrt() / trial.measured_seconds
 }
 
 /// Everything that speaks against the level of this trial.

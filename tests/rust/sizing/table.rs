@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::services::{Case, Truth, cases};
-use super::{Outcome, median, original, outcomes, quantile, seeds};
+use super::services::{Case, Truth, case, cases};
+use super::{
+    BY_RATE, MOST_WORKERS, Outcome, by_rate, median, original, outcomes, quantile, seeds,
+};
 
 const TEXT: &str = "\
 # The search on simulated services
@@ -33,19 +35,16 @@ fn percent(value: f64) -> String {
     }
 }
 
-fn row(case: &Case, outcomes: &[Outcome]) -> String {
+/// Truth, bias, coverage, half width, time and share of confirmed answers, as cells.
+fn answer_cells(case: &Case, outcomes: &[Outcome]) -> String {
     let share = |of: &dyn Fn(&Outcome) -> bool| {
         let count = outcomes.iter().filter(|outcome| of(outcome)).count();
         format!("{:.0} %", count as f64 / outcomes.len() as f64 * 100.0)
     };
-    let stops: Vec<_> = (0..seeds().min(50))
-        .map(|seed| original::run(case, seed))
-        .collect();
-    let stopped = stops.iter().filter(|stop| stop.sized).count() as f64 / stops.len() as f64;
-    let (truth, known) = match case.truth {
-        Truth::Capacity(truth) | Truth::UntilDeath(truth) => (format!("{truth:.0}"), Some(truth)),
-        Truth::Drifting(truth) => (format!("around {truth:.0}"), Some(truth)),
-        Truth::None => ("none".to_owned(), None),
+    let truth = match case.truth {
+        Truth::Capacity(truth) | Truth::UntilDeath(truth) => format!("{truth:.0}"),
+        Truth::Drifting(truth) => format!("around {truth:.0}"),
+        Truth::None => "none".to_owned(),
     };
     let biases = || outcomes.iter().filter_map(|outcome| outcome.bias);
     let seconds = || outcomes.iter().map(|outcome| outcome.findings.seconds);
@@ -53,7 +52,7 @@ fn row(case: &Case, outcomes: &[Outcome]) -> String {
         let rate = outcome.findings.capacity.as_ref()?.runs_per_second;
         Some((rate.high - rate.low) / 2.0 / rate.mean)
     });
-    let (bias, covers, wide) = if known.is_some() {
+    let (bias, covers, wide) = if known(case).is_some() {
         (
             format!(
                 "{} ({} to {})",
@@ -72,26 +71,56 @@ fn row(case: &Case, outcomes: &[Outcome]) -> String {
             "–".to_owned(),
         )
     };
-    let original = known.map_or(f64::NAN, |truth| {
+    format!(
+        "{truth} | {bias} | {covers} | {wide} | {:.0} s ({:.0} s) | {}",
+        median(seconds()),
+        quantile(seconds(), 0.9),
+        share(&Outcome::confirmed),
+    )
+}
+
+/// The truth where there is one.
+fn known(case: &Case) -> Option<f64> {
+    match case.truth {
+        Truth::Capacity(truth) | Truth::UntilDeath(truth) | Truth::Drifting(truth) => Some(truth),
+        Truth::None => None,
+    }
+}
+
+fn row(case: &Case, outcomes: &[Outcome]) -> String {
+    let stops: Vec<_> = (0..seeds().min(50))
+        .map(|seed| original::run(case, seed))
+        .collect();
+    let stopped = stops.iter().filter(|stop| stop.sized).count() as f64 / stops.len() as f64;
+    let original = known(case).map_or(f64::NAN, |truth| {
         median(stops.iter().map(|stop| stop.runs_per_second)) / truth - 1.0
     });
     format!(
-        "| {} | {truth} | {bias} | {covers} | {wide} | {:.0} s ({:.0} s) | {} | {:.0} % at {:.0} s, {:.0} workers | {} |",
+        "| {} | {} | {:.0} % at {:.0} s, {:.0} workers | {} |",
         case.name,
-        median(seconds()),
-        quantile(seconds(), 0.9),
-        share(&|outcome| {
-            outcome
-                .findings
-                .capacity
-                .as_ref()
-                .is_some_and(|capacity| capacity.confirmed)
-        }),
+        answer_cells(case, outcomes),
         stopped * 100.0,
         median(stops.iter().map(|stop| stop.seconds)),
         median(stops.iter().map(|stop| stop.workers)),
         percent(original),
     )
+}
+
+/// The same services, searched on the rate at which runs start.
+fn rate_rows(page: &mut String) {
+    page.push_str(
+        "\n## By rate\n\nThe same with `--sizing-on rate`: levels are runs started per second, evenly or at random \
+         (Poisson).\n\n\
+         | service | starts | truth, runs/s | bias | covers | ± | time | confirmed |\n\
+         |---|---|--:|--:|--:|--:|--:|--:|\n",
+    );
+    for name in BY_RATE {
+        for (poisson, starts) in [(false, "evenly"), (true, "at random")] {
+            let case = case(name);
+            let cells = answer_cells(&case, &by_rate(&case, poisson, MOST_WORKERS));
+            writeln!(page, "| {name} | {starts} | {cells} |").unwrap();
+        }
+    }
 }
 
 #[test]
@@ -106,6 +135,7 @@ fn page() {
     for case in &cases {
         writeln!(page, "{}", row(case, &outcomes(case))).unwrap();
     }
+    rate_rows(&mut page);
     page.push_str("\n## The services\n\n| | |\n|---|---|\n");
     for case in &cases {
         writeln!(page, "| {} | {} |", case.name, case.about).unwrap();
