@@ -62,6 +62,10 @@ const STATE_FOR: Duration = Duration::from_secs(3);
 
 /// The target.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts about the instance, any of which may hold with any other"
+)]
 pub struct Ssm {
     options: Options,
     session: Option<Session>,

@@ -19,7 +19,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use super::super::failure::Failure;
 use super::scripts::{quote, run_folder};
 
-/// What stands before the 32 bytes of an X25519 key in a SubjectPublicKeyInfo (RFC 8410).
+/// What stands before the 32 bytes of an X25519 key in a `SubjectPublicKeyInfo` (RFC 8410).
 const KEY_PREFIX: [u8; 12] = [
     0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x6e, 0x03, 0x21, 0x00,
 ];

@@ -22,9 +22,9 @@ pub(super) fn arm(time_to_live: Duration) -> String {
     let mut text = "arm() {\n\
          units=${AUTOSIZER_UNITS:-/etc/systemd/system}\n"
         .to_owned();
-    let _ = write!(
+    let _ = writeln!(
         text,
-        "end=$(date -u -d \"@$(($(date +%s) + {seconds}))\" '+%Y-%m-%d %H:%M:%S UTC') && [ -n \"$end\" ] || return 1\n"
+        "end=$(date -u -d \"@$(($(date +%s) + {seconds}))\" '+%Y-%m-%d %H:%M:%S UTC') && [ -n \"$end\" ] || return 1"
     );
     text.push_str(
         "mkdir -p \"$units\" &&\n\

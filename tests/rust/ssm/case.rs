@@ -213,25 +213,31 @@ fn size_once(
     );
     // The session's last act, once nothing is left.
     run.ledger.end();
-    let service = outcome
-        .metrics
-        .watched
-        .iter()
-        .find(|watched| watched.label == "service");
-    let values = |metric: Metric| -> Vec<f64> {
-        service
-            .iter()
-            .flat_map(|watched| &watched.samples)
+    let series = |label: &str| {
+        let mut watched = outcome.metrics.watched.iter();
+        watched.find(|watched| watched.label == label)
+    };
+    let values = |label: &str, metric: Metric| -> Vec<f64> {
+        let samples = series(label)
+            .into_iter()
+            .flat_map(|watched| &watched.samples);
+        samples
             .filter_map(|(_, sample)| sample.get(metric))
             .collect()
     };
+    let most = |label: &str| {
+        let used = values(label, Metric::CpuCoresUsed);
+        used.into_iter().fold(0.0, f64::max)
+    };
     json!({
-        "failure": outcome.failure.map(|failure| failure.to_string()),
-        "left_behind": outcome.left_behind.map(|failure| failure.to_string()),
-        "load": outcome.load.map(|end| end.exit_code),
-        "samples": service.map_or(0, |watched| watched.samples.len()),
-        "cpu_limit": values(Metric::CpuLimitCores).last(),
-        "cpu_used": values(Metric::CpuCoresUsed).iter().copied().fold(0.0, f64::max),
+        "failure": outcome.failure.as_ref().map(ToString::to_string),
+        "left_behind": outcome.left_behind.as_ref().map(ToString::to_string),
+        "load": outcome.load.as_ref().map(|end| end.exit_code),
+        "samples": series("service").map_or(0, |watched| watched.samples.len()),
+        "cpu_limit": values("service", Metric::CpuLimitCores).last(),
+        "cpu_used": most("service"),
+        "host_cpu_used": most("host"),
+        "memory_bytes": values("service", Metric::MemoryBytes).last(),
         "facts": target.facts(),
         "notes": outcome.metrics.notes,
     })
