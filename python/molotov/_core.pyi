@@ -40,6 +40,7 @@ __all__ = [
     "autosizer_account",
     "autosizer_gc",
     "autosizer_list",
+    "autosizer_page",
     "read_toml",
 ]
 
@@ -60,6 +61,9 @@ def autosizer_gc() -> tuple[list[str], bool]:
 
 def autosizer_account(what: str, options: str) -> tuple[list[str], bool]:
     """Look at the AWS account: check, list, gc or iam-policy; returns lines, and whether all is well."""
+
+def autosizer_page(path: str | PathLike[str]) -> str | None:
+    """Return the page of a file with several runs of autosizer; None for any other file."""
 
 def read_toml(path: str | PathLike[str]) -> str:
     """Return a TOML file as JSON."""

@@ -299,7 +299,7 @@ def make_parser() -> argparse.ArgumentParser:
         default=None,
         metavar="WHAT",
         help="watch what the target uses: pid:1234, port:8888, container:NAME, cgroup:PATH, host or "
-        "glances:FILE.csv; repeatable",
+        "glances:FILE.csv, and before it NAME= to call it that; repeatable",
     )
     add("--demo", action="store_true", default=False, help="run offline, against a server of its own")
     return parser

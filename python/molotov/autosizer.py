@@ -101,6 +101,8 @@ _SSM = (
     "time_to_live",
     "owner",
     "disk",
+    "collector",
+    "glances_image",
 )
 
 
@@ -122,6 +124,8 @@ def _add_ssm(parser: argparse.ArgumentParser) -> None:
     add("--time-to-live", type=duration, metavar="T", help="when the instance ends itself (default: 4h)")
     add("--owner", metavar="NAME", help="whose it is, for the tag (default: USER)")
     add("--disk", type=int, metavar="GIB", help="size of its disk (default: 20)")
+    add("--collector", choices=["native", "glances"], help="what measures on the instance (default: native)")
+    add("--glances-image", metavar="NAME", help="image of Glances (default: nicolargo/glances:latest)")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -363,6 +367,7 @@ def _run(args: argparse.Namespace, words: list[str]) -> int:
         # The load may run in a repository's folder.
         options.setdefault("directory", os.getcwd())
     ours = _for_engine(options)
+    ours["invocation"] = ["autosizer", *_shown(sys.argv[1:])]
     with load.ready():
         code, table, failures = _core.autosize(json.dumps(ours), load, load.interruptions)
     if table:
@@ -373,6 +378,19 @@ def _run(args: argparse.Namespace, words: list[str]) -> int:
     if table and files:
         print(f"Results written to {', '.join(files)}", flush=True)
     return int(code)
+
+
+def _shown(words: list[str]) -> list[str]:
+    """Return a command line without the values of the service's variables and without users of URLs."""
+    shown = []
+    is_variable = False
+    for word in words:
+        flag = "--env=" if word.startswith("--env=") else ""
+        if is_variable or flag:
+            word = flag + word[len(flag) :].partition("=")[0]
+        is_variable = word == "--env"
+        shown.append(_without_user(word) if "://" in word else word)
+    return shown
 
 
 def _for_engine(options: dict[str, Any]) -> dict[str, Any]:

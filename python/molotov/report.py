@@ -174,6 +174,13 @@ def _show(argv: list[str]) -> int:
     from molotov import _core
     from molotov.ui.output import write
 
+    several = _core.autosizer_page(args.file) if args.format == "html" else None
+    if several is not None:
+        if args.output == _STDOUT:
+            write(several)
+        else:
+            _try_to_write(args.output, lambda: _write_text(args.output, several))
+        return 0
     results = _core.Results.read(args.file)
     if args.output != _STDOUT:
         _try_to_write(args.output, lambda: results.write(args.format, args.output))
@@ -182,6 +189,11 @@ def _show(argv: list[str]) -> int:
     else:
         write(results.render(args.format, _width()))
     return 0
+
+
+def _write_text(path: str, text: str) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
 
 
 def _compare(argv: list[str]) -> int:

@@ -2,7 +2,7 @@
 //!
 //! Owns its fields, reading an earlier one for `--baseline`, and the file's shape: a single run's results with the key
 //! `autosizer` added, so that `molotov-report` reads it; several runs as `{"schema", "autosizer", "runs"}`. Called by
-//! `session`.
+//! `session`, and by `python` for `molotov-report`.
 
 use std::fs;
 use std::path::Path;
@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 
 use super::comparison::{Change, Figures, Recommendation};
 use super::failure::Failure;
+use super::options::Row;
+use super::target::Limits;
 use crate::results::{Results, SCHEMA};
 
 /// What was found, without the runs' own documents.
@@ -49,6 +51,28 @@ impl Document {
             _ => json!({"schema": SCHEMA, "autosizer": own, "runs": runs}),
         };
         Ok(whole.to_string() + "\n")
+    }
+
+    /// What a file with several runs holds, with the documents of those rows that have one, by label; `None` for anything
+    /// else.
+    pub fn with_runs(text: &str) -> Option<(Self, Vec<(String, Results)>)> {
+        #[derive(Deserialize)]
+        struct File {
+            autosizer: Document,
+            runs: Vec<Results>,
+        }
+        let file: File = serde_json::from_str(text).ok()?;
+        let labelled = file.runs.into_iter().map(|results| {
+            let row = results.service.as_ref().map(|service| Row {
+                limits: Limits {
+                    cpus: service.cpus,
+                    memory_bytes: service.memory_bytes,
+                },
+                instance_type: service.instance_type.clone(),
+            });
+            (row.unwrap_or_default().label(), results)
+        });
+        Some((file.autosizer, labelled.collect()))
     }
 
     /// Reads the rows of an earlier result.

@@ -21,7 +21,7 @@
 //! | `gc` | removing what runs have left |
 //! | `session`, `options` | all rows of one command, and what was asked for |
 //! | `prices`, `comparison` | what a row costs, which one to take, what changed |
-//! | `document`, `table` | what was found, as JSON, text, Markdown, CSV, HTML |
+//! | `document`, `table` | what was found, as JSON, text, Markdown, CSV |
 
 mod cancel;
 mod comparison;
@@ -62,8 +62,9 @@ pub use prices::{Price, Prices, Resources};
 pub use probe::{Probe, answers};
 pub use run::Run;
 pub use secrets::Secrets;
-pub use session::{Pages, Report, run as run_session, runtime};
+pub use session::{Page, Report, run as run_session, runtime};
 pub use steps::{Step, Steps};
+pub use table::sources_and_changes;
 pub use target::{
     Address, Collector, Ended, Limits, Metrics, Service, ServiceState, Target, Watched,
 };

@@ -64,6 +64,8 @@ pub struct Options {
     pub csv: Option<PathBuf>,
     /// The page.
     pub html: Option<PathBuf>,
+    /// The command line, without values of variables: how to do the same again.
+    pub invocation: Vec<String>,
     /// Texts that must not be shown, besides the values of `env`.
     pub secrets: Vec<String>,
     /// Options of one target only, by their names.
@@ -190,6 +192,13 @@ impl Options {
                 format!("--instance-type does not go with --on {}", self.on),
             )
             .advise("use --cpus and --memory, or --on ssm")),
+            "local" | "container" if self.target.contains_key("collector") => {
+                Err(Failure::configuration(format!(
+                    "--collector does not go with --on {}",
+                    self.on
+                ))
+                .advise("what the service uses is measured from here; `--monitor glances:FILE` of molotov reads a Glances that runs already"))
+            }
             "local" | "container" | "ssm" => Ok(()),
             other => Err(Failure::configuration(format!("--on is {other:?}"))
                 .advise("it takes local, container or ssm")),

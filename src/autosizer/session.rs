@@ -56,17 +56,11 @@ pub fn runtime() -> io::Result<Runtime> {
         .build()
 }
 
-/// What `--html` writes.
-#[derive(Debug, Clone, Copy)]
-pub struct Pages {
-    /// The page of the only row's results.
-    pub one: fn(&Results) -> String,
-    /// That of several rows, or of one without results, with the results of those that have some.
-    pub rows: fn(&Document, &[(String, Results)]) -> String,
-}
+/// Makes the page of what was found; with it come the documents of the rows that have one, by label.
+pub type Page<'a> = &'a dyn Fn(&Document, &[(String, Results)]) -> String;
 
-/// Sizes every row. `state` is the folder of the ledgers.
-pub fn run(options: &Options, state: &Path, load: &mut dyn Load, pages: Pages) -> Report {
+/// Sizes every row. `state` is the folder of the ledgers; `page` makes what `--html` writes.
+pub fn run(options: &Options, state: &Path, load: &mut dyn Load, page: Page) -> Report {
     let mut report = Report::default();
     let steps = match Steps::on_stderr(options.log.as_deref()) {
         Ok(steps) => steps,
@@ -141,7 +135,7 @@ pub fn run(options: &Options, state: &Path, load: &mut dyn Load, pages: Pages) -
         if let Some(baseline) = &baseline {
             report.document.changes = changes(&baseline.rows, &report.document.rows);
         }
-        if let Err(failure) = report.write(options, pages) {
+        if let Err(failure) = report.write(options, page) {
             report.failures.push(failure);
         }
         if stop {
@@ -337,6 +331,10 @@ fn complete(
 ) {
     // The load wrote into the run's own folder, which goes away.
     results.files.clear();
+    if !options.invocation.is_empty() {
+        let words = options.invocation.iter();
+        results.meta.command = words.map(|word| steps.hide(word)).collect();
+    }
     let series = series_of(&outcome.metrics, results.meta.started_unix_seconds);
     let ended = match &outcome.service {
         ServiceState::Ended(ended) => Some(ended),
@@ -409,7 +407,7 @@ impl Report {
         };
     }
 
-    fn write(&self, options: &Options, pages: Pages) -> Result<(), Failure> {
+    fn write(&self, options: &Options, page: Page) -> Result<(), Failure> {
         let runs: Vec<Results> = self
             .runs
             .iter()
@@ -423,15 +421,11 @@ impl Report {
             results::write(path, &text).map_err(|error| cannot(error.to_string()))
         };
         let document = &self.document;
-        let html = || match self.runs.as_slice() {
-            [(_, results)] if document.rows.len() == 1 => (pages.one)(results),
-            runs => (pages.rows)(document, runs),
-        };
         write(&options.json, &|| {
             document.to_json(&runs).map_err(|error| error.to_string())
         })?;
         write(&options.csv, &|| Ok(document.to_csv()))?;
         write(&options.markdown, &|| Ok(document.to_markdown()))?;
-        write(&options.html, &|| Ok(html()))
+        write(&options.html, &|| Ok(page(document, &self.runs)))
     }
 }

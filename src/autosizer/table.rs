@@ -1,4 +1,4 @@
-//! The rows as a table: on the terminal, as Markdown and CSV, and as cells for a page.
+//! The rows as a table: on the terminal, as Markdown and CSV.
 //!
 //! Owns the columns and their words; unknown is shown as `unknown`, never as a number. Made from the document alone.
 //! Called by `session`.
@@ -71,13 +71,22 @@ fn cells(row: &Figures) -> [String; 9] {
 
 /// What stands below the table, one line each: recommendation, prices, changes.
 fn remarks(document: &Document) -> Vec<String> {
-    let mut lines = Vec::new();
-    if let Some(recommendation) = &document.recommendation {
-        lines.push(match &recommendation.label {
-            Some(label) => format!("Recommended: {label}, because {}", recommendation.reason),
-            None => format!("No recommendation: {}", recommendation.reason),
+    let recommended = document
+        .recommendation
+        .as_ref()
+        .map(|found| match &found.label {
+            Some(label) => format!("Recommended: {label}, because {}", found.reason),
+            None => format!("No recommendation: {}", found.reason),
         });
-    }
+    recommended
+        .into_iter()
+        .chain(sources_and_changes(document))
+        .collect()
+}
+
+/// Where the prices come from, and what changed since the baseline, one line each.
+pub fn sources_and_changes(document: &Document) -> Vec<String> {
+    let mut lines = Vec::new();
     let price = document.rows.iter().find_map(|row| row.price.as_ref());
     if let Some(price) = price {
         lines.push(format!("Prices: {}, {}", price.source, price.date));
@@ -188,54 +197,6 @@ impl Document {
         }
         out
     }
-
-    /// The heads of the columns; those of numbers begin with `#`.
-    pub fn columns() -> [&'static str; 9] {
-        [
-            "row",
-            "#capacity per s (95 %)",
-            "#workers",
-            "#p95 ms",
-            "limited by",
-            "headroom",
-            "#per hour",
-            "#per million",
-            "notes",
-        ]
-    }
-
-    /// The cells of each row, with what those of numbers are sorted by.
-    pub fn cells(&self) -> Vec<Vec<(Option<f64>, String)>> {
-        let rows = self.rows.iter().map(|row| {
-            let values = [
-                None,
-                row.capacity_per_second,
-                row.workers,
-                row.p95_seconds,
-                None,
-                None,
-                row.price.as_ref().map(|price| price.per_hour),
-                row.price_per_million,
-                None,
-            ];
-            values.into_iter().zip(cells(row)).collect()
-        });
-        rows.collect()
-    }
-
-    /// What stands below the table but the recommendation: prices, changes, verdicts.
-    pub fn remarks(&self) -> Vec<String> {
-        let mut lines = remarks(self);
-        if self.recommendation.is_some() {
-            lines.remove(0);
-        }
-        let verdicts = self.rows.iter().filter_map(|row| {
-            let verdict = row.verdict.as_ref().or(row.failure.as_ref())?;
-            Some(format!("{}: {verdict}", row.label))
-        });
-        lines.extend(verdicts);
-        lines
-    }
 }
 
 fn quoted(text: &str) -> String {
@@ -304,22 +265,6 @@ mod tests {
         assert!(
             csv.contains("\"the service ended, \"\"oops\"\"\n  advice\""),
             "{csv}"
-        );
-    }
-
-    #[test]
-    fn cells_have_numbers_to_sort_by() {
-        let document = document();
-        let cells = document.cells();
-        assert_eq!(cells[0][1], (Some(412.4), "412 (400–425)".to_owned()));
-        assert_eq!(cells[1][1], (None, "unknown".to_owned()));
-        assert_eq!(cells[0].len(), Document::columns().len());
-        for (named, column) in COLUMNS.iter().zip(Document::columns()) {
-            assert_eq!(*named, column.trim_start_matches('#'));
-        }
-        assert_eq!(
-            document.remarks(),
-            ["2 CPU: the service ended, \"oops\"\n  advice"]
         );
     }
 }

@@ -16,16 +16,28 @@ use super::process::ProcessTree;
 use super::roots::Roots;
 use super::sample::{Event, Sample};
 use super::series::Series;
-use super::source::Source;
+use super::source::{Labelled, Source};
 use super::{Error, Sampler};
 
 /// What the generator's rows and series are called.
 pub const GENERATOR: &str = "generator";
 
+/// What the rows and series of a service are called that this program has started itself.
+pub const SERVICE: &str = "service";
+
+/// What a target is called in sentences, to follow "CPU of".
+pub fn in_words(label: &str) -> &str {
+    if label == SERVICE {
+        "the service"
+    } else {
+        label
+    }
+}
+
 /// One target's sample.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row<'a> {
-    /// The target as the user named it, or [`GENERATOR`].
+    /// The target's label, or [`GENERATOR`].
     pub source: &'a str,
     /// What was found.
     pub sample: Sample,
@@ -59,10 +71,10 @@ pub fn open(source: &Source, roots: &Roots) -> Result<Box<dyn Sampler>, Error> {
 
 impl Monitor {
     /// Opens every source; the first that is not there is the error.
-    pub fn open(generator: Generator, sources: &[Source], roots: &Roots) -> Result<Self, Error> {
+    pub fn open(generator: Generator, targets: &[Labelled], roots: &Roots) -> Result<Self, Error> {
         let mut monitor = Self::new(generator);
-        for source in sources {
-            monitor.add(source.to_string(), open(source, roots)?);
+        for target in targets {
+            monitor.add(target.label.clone(), open(&target.source, roots)?);
         }
         Ok(monitor)
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::fixture::{Line, Tree};
 use super::super::metric::Metric;
 use super::super::sample::{Event, Sample};
-use super::super::source::Source;
+use super::super::source::Labelled;
 use super::super::{Error, Generator, Sampler};
 use super::{GENERATOR, Monitor};
 
@@ -80,10 +80,10 @@ fn sources_are_opened_in_order_and_the_first_that_is_missing_is_the_error() {
     let tree = machine();
     let roots = tree.roots();
     let csv = format!("glances:{}", tree.path("out.csv").display());
-    let sources = |texts: &[&str]| -> Vec<Source> {
+    let sources = |texts: &[&str]| -> Vec<Labelled> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     };
-    let good = sources(&["pid:100", "cgroup:/a", "host", &csv]);
+    let good = sources(&["pid:100", "service=cgroup:/a", "host", &csv]);
     let generator = || Generator::new(&[100], roots.clone()).unwrap();
     let mut monitor = Monitor::open(generator(), &good, &roots).unwrap();
     monitor.sample_all(Duration::ZERO);
@@ -91,7 +91,7 @@ fn sources_are_opened_in_order_and_the_first_that_is_missing_is_the_error() {
         .series()
         .map(|series| series.source.as_str())
         .collect();
-    assert_eq!(names, [GENERATOR, "pid:100", "cgroup:/a", "host", &csv]);
+    assert_eq!(names, [GENERATOR, "pid:100", "service", "host", &csv]);
     for missing in [
         "pid:5",
         "port:80",

@@ -6,7 +6,7 @@
 //!
 //! To wire it up:
 //!
-//! 1. Parse each `--monitor` text as [`Source`] when options are read; its error is one line for the user.
+//! 1. Parse each `--monitor` text as [`Labelled`] when options are read; its error is one line for the user.
 //! 2. Before the run, `Generator::new(&[std::process::id()], Roots::system())`, then [`Monitor::open`] with the sources:
 //!    a target that is not there is an error at once. After forking, `monitor.generator().set_processes(…)` with all
 //!    pids.
@@ -60,10 +60,10 @@ use std::time::Duration;
 
 pub use cgroup::ControlGroup;
 pub use container::Container;
-pub use driver::{GENERATOR, Monitor, Row, open};
+pub use driver::{GENERATOR, Monitor, Row, SERVICE, in_words, open};
 pub use error::Error;
 pub use generator::Generator;
-pub use glances::{Glances, History, history as glances_history};
+pub use glances::{Glances, History, history as glances_history, rows as glances_rows};
 pub use host::Host;
 pub use metric::Metric;
 pub use port::Port;
@@ -72,7 +72,7 @@ pub use remote::{COLLECTOR, Remote, remote_history};
 pub use roots::Roots;
 pub use sample::{Event, Sample};
 pub use series::{Series, TimedEvent, Window};
-pub use source::{Source, SourceError};
+pub use source::{Labelled, Source, SourceError};
 
 /// Takes samples of one target.
 pub trait Sampler: Send {

@@ -61,7 +61,7 @@ impl Column {
 /// The samples of one target. A column may be shorter than the times: the rest are gaps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Series {
-    /// The target as the user named it, or `generator`.
+    /// The target's label, or `generator`.
     pub source: String,
     times_seconds: Vec<f64>,
     columns: BTreeMap<Metric, Column>,

@@ -1,11 +1,13 @@
 //! What `--monitor` names.
 //!
-//! Owns the grammar `KIND:WHAT` and its error texts; whether the target exists is found out by the samplers. Called
-//! when options are read; the parsed source also labels rows and series.
+//! Owns the grammar `[LABEL=]KIND:WHAT` and its error texts; whether the target exists is found out by the samplers.
+//! Called when options are read; the label, or else the source as the user wrote it, names rows and series.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+
+use super::driver::GENERATOR;
 
 /// A target to monitor.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -29,12 +31,22 @@ pub enum Source {
     },
 }
 
+/// A source with what its rows and series are called: `kinto=port:8888`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Labelled {
+    /// The label that was given, or the source's own text.
+    pub label: String,
+    /// What is monitored.
+    pub source: Source,
+}
+
 /// Why a text names no source.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
     /// There is no such kind.
     #[error(
-        "--monitor {0:?}: expected pid:1234, port:8888, container:NAME, cgroup:PATH, host or glances:FILE.csv"
+        "--monitor {0:?}: expected pid:1234, port:8888, container:NAME, cgroup:PATH, host or glances:FILE.csv, with or \
+         without LABEL= before it"
     )]
     Kind(String),
     /// Nothing follows the colon.
@@ -45,6 +57,9 @@ pub enum SourceError {
         /// What has to follow.
         what: &'static str,
     },
+    /// Nothing to call it by, or the name that the generator has.
+    #[error("--monitor {0:?}: a label is some words before the equals sign, and not \"generator\"")]
+    Label(String),
     /// `host` takes no name.
     #[error("--monitor {0:?}: only this machine can be named, as plain host")]
     Host(String),
@@ -123,6 +138,31 @@ impl FromStr for Source {
             "host" => Err(SourceError::Host(text.to_owned())),
             _ => Err(SourceError::Kind(text.to_owned())),
         }
+    }
+}
+
+impl FromStr for Labelled {
+    type Err = SourceError;
+
+    /// Reads what [`Source`] reads, with or without `LABEL=` before it. A label has no colon: an equals sign behind one
+    /// belongs to a path.
+    fn from_str(text: &str) -> Result<Self, SourceError> {
+        let parts = text.split_once('=');
+        let Some((label, what)) = parts.filter(|(label, _)| !label.contains(':')) else {
+            let source: Source = text.parse()?;
+            return Ok(Self {
+                label: source.to_string(),
+                source,
+            });
+        };
+        let label = label.trim();
+        if label.is_empty() || label == GENERATOR || label.contains(char::is_control) {
+            return Err(SourceError::Label(text.trim().to_owned()));
+        }
+        Ok(Self {
+            label: label.to_owned(),
+            source: what.parse()?,
+        })
     }
 }
 
@@ -215,6 +255,32 @@ mod tests {
             let error = text.parse::<Source>().unwrap_err().to_string();
             assert!(error.starts_with("--monitor "), "{error}");
             assert!(error.contains(text.trim()), "{error}");
+            assert_eq!(error.lines().count(), 1, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_label_names_what_follows_it() {
+        let read = |text: &str| text.parse::<Labelled>().map(|one| (one.label, one.source));
+        let port = Source::Port(8888);
+        assert_eq!(
+            read("service=port:8888"),
+            Ok(("service".to_owned(), port.clone()))
+        );
+        assert_eq!(
+            read("port:8888"),
+            Ok(("port:8888".to_owned(), port.clone()))
+        );
+        assert_eq!(
+            read(" our shop = port:8888"),
+            Ok(("our shop".to_owned(), port))
+        );
+        let (label, source) = read("glances:a=b.csv").unwrap();
+        assert_eq!(label, "glances:a=b.csv");
+        assert_eq!(source.to_string(), label);
+        for text in ["=port:8888", "generator=host", "a\nb=host", "kinto=8888"] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.starts_with("--monitor "), "{error}");
             assert_eq!(error.lines().count(), 1, "{error}");
         }
     }

@@ -9,11 +9,12 @@ use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::autosizer::{
-    Document, Failure, Kind, Load, LoadEnd, Order, Pages, Removed, gc, list, run_session, runtime,
-    state_folder,
+    Document, Failure, Figures, Kind, Load, LoadEnd, Order, Removed, gc, list, run_session,
+    runtime, sources_and_changes, state_folder,
 };
-use crate::report::{self, matrix};
+use crate::report::{html, matrix};
 use crate::results::Results;
+use crate::sizing::search::Interval;
 
 /// Calls back into Python.
 struct PythonLoad<'py> {
@@ -49,39 +50,6 @@ impl Load for PythonLoad<'_> {
     }
 }
 
-/// The page of several rows, or of one without results.
-fn page_of_rows(document: &Document, runs: &[(String, Results)]) -> String {
-    let recommended = document.recommendation.as_ref();
-    let mut remarks = document.remarks();
-    if let Some(found) = recommended {
-        remarks.insert(
-            0,
-            format!("Because {}.", found.reason.trim_end_matches('.')),
-        );
-    }
-    let began = runs
-        .first()
-        .map(|(_, results)| results.meta.started_at.as_str());
-    matrix::page(&matrix::Matrix {
-        title: format!("Sizing of {}", document.service),
-        subtitle: format!(
-            "{} sizes · {}{}",
-            document.rows.len(),
-            document.target,
-            began.map_or_else(String::new, |began| format!(" · {began}"))
-        ),
-        headline: recommended.map_or_else(String::new, |found| match &found.label {
-            Some(label) => format!("Take {label}."),
-            None => "No size can be recommended.".to_owned(),
-        }),
-        remarks,
-        columns: &Document::columns(),
-        rows: document.cells(),
-        best: recommended.and_then(|found| found.label.as_deref()),
-        runs,
-    })
-}
-
 /// Run every row of `options`, a JSON object with the names of the command line.
 ///
 /// `run(environment, monitor, results)` makes the load and returns its exit code; `interruptions()` tells how often the
@@ -102,11 +70,7 @@ pub fn autosize(
         interruptions,
         raised: None,
     };
-    let pages = Pages {
-        one: report::html::page,
-        rows: page_of_rows,
-    };
-    let found = run_session(&options, &state_folder(), &mut load, pages);
+    let found = run_session(&options, &state_folder(), &mut load, &page);
     if let Some(error) = load.raised {
         return Err(error);
     }
@@ -120,6 +84,70 @@ pub fn autosize(
     let failures = found.failures.iter();
     let failures = failures.map(|failure| hidden.hide(&failure.to_string()));
     Ok((found.exit_code, table, failures.collect()))
+}
+
+/// The page of a run, or of several side by side.
+fn page(document: &Document, runs: &[(String, Results)]) -> String {
+    match runs {
+        [(_, results)] if document.rows.len() == 1 => html::page(results),
+        runs => matrix::page(&overview(document), runs),
+    }
+}
+
+/// The page of a file with the several runs of one `autosizer run`; `None` when it holds something else, or cannot be read.
+#[pyfunction]
+pub fn autosizer_page(path: PathBuf) -> Option<String> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let (document, runs) = Document::with_runs(&text)?;
+    Some(page(&document, &runs))
+}
+
+fn overview(document: &Document) -> matrix::Overview {
+    let recommendation = document.recommendation.as_ref();
+    let place = match document.target.as_str() {
+        "ssm" => "on EC2 instances",
+        "container" => "in containers on this machine",
+        _ => "on this machine",
+    };
+    matrix::Overview {
+        service: document.service.clone(),
+        place: place.to_owned(),
+        rows: document.rows.iter().map(row).collect(),
+        best: recommendation.and_then(|found| found.label.clone()),
+        reason: recommendation.map_or_else(String::new, |found| found.reason.clone()),
+        remarks: sources_and_changes(document),
+    }
+}
+
+fn row(figures: &Figures) -> matrix::Row {
+    let price = figures.price.as_ref();
+    let money = |value: f64| {
+        price.map_or_else(String::new, |price| {
+            format!("{} {value:.4}", price.currency)
+        })
+    };
+    let ends = figures.capacity_low.zip(figures.capacity_high);
+    matrix::Row {
+        label: figures.label.clone(),
+        capacity: figures
+            .capacity_per_second
+            .zip(ends)
+            .map(|(mean, (low, high))| Interval { mean, low, high }),
+        at_least: figures.at_least,
+        confirmed: figures.confirmed,
+        workers: figures.workers,
+        p50_p95_seconds: figures.p50_seconds.zip(figures.p95_seconds),
+        limit: figures.limit.map(|limit| limit.as_str().to_owned()),
+        headroom: figures
+            .headroom
+            .iter()
+            .map(|(name, share)| (name.clone(), *share))
+            .collect(),
+        per_hour: price.map(|price| money(price.per_hour)),
+        per_million: figures.price_per_million.map(|value| (value, money(value))),
+        verdict: figures.verdict.clone(),
+        failure: figures.failure.clone(),
+    }
 }
 
 /// What runs have made and not removed, one line for each; `OSError` when the ledgers cannot be read.

@@ -59,7 +59,9 @@ mod worker;
 #[pymodule(name = "_core")]
 mod core {
     #[pymodule_export]
-    use super::autosizer::{autosize, autosizer_account, autosizer_gc, autosizer_list, read_toml};
+    use super::autosizer::{
+        autosize, autosizer_account, autosizer_gc, autosizer_list, autosizer_page, read_toml,
+    };
     #[pymodule_export]
     use super::awaitable::Awaitable;
     #[pymodule_export]

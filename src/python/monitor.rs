@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::monitor::{Generator, Monitor as Samplers, Roots, Sample, Series, Source};
+use crate::monitor::{Generator, Labelled, Monitor as Samplers, Roots, Sample, Series};
 
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Samples the generator, and the targets named as `pid:1234`, `port:8888`, `container:NAME`, `cgroup:PATH`, `host` or
-/// `glances:FILE.csv`, once a second.
+/// `glances:FILE.csv`, once a second. `LABEL=` before one is what its rows are called.
 ///
 /// `ValueError` for a text that names no target, and for a target that is not there.
 #[pyclass(frozen, module = "molotov._core")]
@@ -106,7 +106,7 @@ impl Monitor {
     #[new]
     fn new(sources: Vec<String>) -> PyResult<Self> {
         let wrong = |error: String| PyValueError::new_err(error);
-        let sources: Vec<Source> = sources
+        let sources: Vec<Labelled> = sources
             .iter()
             .map(|text| text.parse().map_err(|error| wrong(format!("{error}"))))
             .collect::<PyResult<_>>()?;

@@ -1,11 +1,68 @@
-//! The end of a page: where the run was made, how to repeat it, and how its numbers come about.
+//! The end of a page: what was started for it, where the run was made, how to repeat it, and how its numbers come about.
 //!
 //! Owns the text about the method. Secrets are masked once more here: a file may come from elsewhere. Called by `run`.
 
 use super::model::{Block, Section};
-use super::number::{count, duration};
+use super::number::{bytes, count, duration};
 use super::table::cut;
 use crate::results::{Results, masked, masked_command};
+
+/// What autosizer started; empty without it.
+pub(super) fn service(results: &Results) -> Section {
+    let mut section = Section::new("service", "The service");
+    let Some(service) = &results.service else {
+        return section;
+    };
+    let mut facts: Vec<(String, String)> = Vec::new();
+    let mut fact = |name: &str, value: String| facts.push((name.to_owned(), cut(&value, 400)));
+    let (what, place) = match service.target.as_str() {
+        "local" => ("Command", "a process on the load generator's machine"),
+        "container" => ("Image", "a container on the load generator's machine"),
+        "ssm" => ("Image", "a container on an EC2 instance"),
+        _ => ("Service", "unknown"),
+    };
+    fact(what, service.name.clone());
+    fact("It ran as", place.to_owned());
+    if let Some(kind) = &service.instance_type {
+        fact("Instance type", kind.clone());
+    }
+    let limit = |limit: Option<String>| limit.unwrap_or_else(|| "none".to_owned());
+    fact(
+        "CPU limit",
+        limit(service.cpus.map(|cpus| format!("{cpus} cores"))),
+    );
+    let memory = service.memory_bytes.map(|limit| bytes(limit as f64));
+    fact("Memory limit", limit(memory));
+    if let Some(ended) = &service.ended {
+        fact("During the test it", ended.clone());
+    }
+    let shown = service
+        .facts
+        .iter()
+        .filter(|(name, value)| name.as_str() != "instance_type" && !value.is_empty());
+    for (name, value) in shown {
+        let mut words = name.replace('_', " ");
+        if let Some(first) = words.get_mut(..1) {
+            first.make_ascii_uppercase();
+        }
+        fact(&words, value.clone());
+    }
+    section.blocks.push(Block::Facts(facts));
+    for note in &service.notes {
+        section
+            .blocks
+            .push(Block::Text(format!("The metrics: {}.", cut(note, 400))));
+    }
+    if !service.log.is_empty() {
+        section.blocks.push(Block::Text(
+            "The last lines of its log before it ended:".to_owned(),
+        ));
+        section
+            .blocks
+            .push(Block::Code(cut(&masked(&service.log.join("\n")), 4_000)));
+    }
+    section
+}
 
 pub(super) fn environment(results: &Results) -> Section {
     let mut section = Section::new("environment", "Environment, and how to repeat it");

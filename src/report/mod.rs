@@ -15,6 +15,7 @@
 //! | `html` | markup, escaping, what is embedded |
 //! | `bundle` | plotly.js as it is embedded |
 //! | `compare` | runs against each other |
+//! | `matrix` | sizings of one service side by side |
 //! | `picture` | the one-picture summary as PNG and SVG |
 //! | `assets/` | the page's own style and script, and its frame |
 

@@ -8,10 +8,17 @@ use crate::monitor::{GENERATOR, Metric, Series};
 use crate::results::{Ramp, Results, ServiceTime};
 use crate::sizing::Reason;
 use crate::sizing::search::{Capacity, Findings, Interval, Limit, ServiceTimes, Unit};
-use crate::verdict::{Level, Resource};
+use crate::verdict::{Level, Resource, whose};
 
 /// What was tested.
 pub(super) fn title(results: &Results) -> String {
+    if let Some(service) = &results.service {
+        let what = match results.sizing {
+            Some(_) => "Sizing",
+            None => "Load test",
+        };
+        return format!("{what} of {}", super::table::cut(&service.name, 120));
+    }
     match results.meta.scenario_file.as_deref() {
         Some(file) => {
             let name = file.rsplit('/').next().unwrap_or(file);
@@ -21,10 +28,15 @@ pub(super) fn title(results: &Results) -> String {
     }
 }
 
-/// When, where, how long.
+/// Within which limits, when, from where, how long.
 pub(super) fn subtitle(results: &Results) -> String {
     let meta = &results.meta;
     let mut parts = Vec::new();
+    if let Some(service) = &results.service {
+        parts.extend(service.instance_type.clone());
+        parts.extend(service.cpus.map(|cpus| format!("{cpus} CPU")));
+        parts.extend(service.memory_bytes.map(|limit| bytes(limit as f64)));
+    }
     if !meta.started_at.is_empty() {
         parts.push(meta.started_at.replace('T', " ").replace('Z', " UTC"));
     }
@@ -74,28 +86,6 @@ fn is_lower_bound(results: &Results) -> bool {
     let cut_off = findings(results).is_some_and(|found| found.ramp_ended.is_none());
     let unlimited = capacity(results).is_some_and(|capacity| capacity.limit == Limit::Nothing);
     cut_off || unlimited || resource(results) == Some(Resource::Generator)
-}
-
-/// The capacity that was found.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Answer {
-    /// With its interval.
-    pub(super) rate: Interval,
-    /// `req/s`, or `runs/s` without requests.
-    pub(super) unit: &'static str,
-    /// Whether it is only what was reached, not what can be.
-    pub(super) at_least: bool,
-}
-
-/// What a search for the capacity found; `None` for other runs.
-pub(super) fn answer(results: &Results) -> Option<Answer> {
-    let capacity = capacity(results)?;
-    let (rate, unit) = rate_of(capacity.requests_per_second, capacity.runs_per_second);
-    Some(Answer {
-        rate,
-        unit,
-        at_least: is_lower_bound(results),
-    })
 }
 
 /// The answer.
@@ -157,7 +147,7 @@ fn headline(results: &Results) -> (String, Tone) {
         );
     }
     let limit = results.verdict.as_ref().and_then(|verdict| {
-        let source = verdict.source.as_deref().unwrap_or("the target");
+        let source = whose(verdict.source.as_deref());
         match verdict.resource {
             Resource::Memory | Resource::Cpu | Resource::Disk | Resource::Network => {
                 Some(format!("the {} of {source}", verdict.resource.as_str()))
@@ -498,7 +488,7 @@ fn limit_card(results: &Results) -> Card {
     if let Some(source) = &verdict.source
         && verdict.resource != Resource::Generator
     {
-        card.unit = format!("of {}", super::table::cut(source, 60));
+        card.unit = format!("of {}", super::table::cut(whose(Some(source)), 60));
     }
     let confidence = format!("{} confidence", verdict.confidence.as_str());
     let (value, status, tone) = match verdict.resource {
@@ -579,7 +569,8 @@ fn of_series(series: &Series, level: &Level, results: &Results, gauges: &mut Vec
             }
         })
     };
-    let label = |what: &str| format!("{what} of {}", super::table::cut(&series.source, 60));
+    let whose = super::table::cut(whose(Some(&series.source)), 60);
+    let label = |what: &str| format!("{what} of {whose}");
     if let (Some(used), Some(limit)) = (mean(Metric::CpuCoresUsed), mean(Metric::CpuLimitCores))
         && limit > 0.0
     {

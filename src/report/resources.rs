@@ -346,7 +346,8 @@ pub(super) fn utilisation(results: &Results, timeline: &mut Timeline) -> Chart {
                 verdict.resource == resource && own && !generator
             })
         };
-        let name = |what: &str| format!("{what} of {}", super::table::cut(&series.source, 60));
+        let whose = super::table::cut(crate::verdict::whose(Some(&series.source)), 60);
+        let name = |what: &str| format!("{what} of {whose}");
         let mut add = |line: Option<Line>, strong: bool, hidden: bool| {
             if let Some(line) = line.filter(|line| !line.is_empty()) {
                 let look = if strong { Look::Culprit } else { Look::Line };

@@ -6,7 +6,7 @@
 use super::model::{Mark, Phase, Run, Section, Timeline};
 use super::number::instant;
 use super::{closing, failures, levels, load, opening, recording, resources, times};
-use crate::monitor::GENERATOR;
+use crate::monitor::{GENERATOR, in_words};
 use crate::results::Results;
 use crate::sizing::search;
 
@@ -33,7 +33,7 @@ impl Run {
         }
         for (number, series) in targets.into_iter().enumerate() {
             let id = format!("target-{number}");
-            let title = format!("Resources of {}", series.source);
+            let title = format!("Resources of {}", in_words(&series.source));
             let level = opening::level(results);
             sections.push(resources::section(
                 &id,
@@ -54,6 +54,7 @@ impl Run {
             generator.blocks.extend(own.blocks);
         }
         sections.push(generator);
+        sections.push(closing::service(results));
         sections.push(closing::environment(results));
         sections.push(closing::method(results));
         sections.retain(|section: &Section| !section.blocks.is_empty());

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::document::{FormatError, Results};
 use crate::metrics::render;
-use crate::verdict::{Resource, Verdict};
+use crate::verdict::{Resource, Verdict, whose};
 
 impl Results {
     /// What was found, one sentence each: capacity, limit, generator. Empty when there is nothing to say.
@@ -38,7 +38,7 @@ impl Results {
         for growth in &verdict.memory_growth {
             lines.push(format!(
                 "Memory of {} grows by {:.1} MiB per 1,000 requests",
-                growth.source,
+                whose(Some(&growth.source)),
                 growth.bytes_per_thousand_requests / 1024.0 / 1024.0
             ));
         }

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use super::look::{Level, percent, size};
-use crate::monitor::Metric;
+use crate::monitor::{Metric, in_words};
 
 /// How texts say that one thread is all there is.
 pub(super) const SINGLE_THREADED: &str = "single-threaded limit";
@@ -264,12 +264,17 @@ impl Verdict {
                 Some(format!(
                     "limited by {} of {}{}",
                     self.resource.as_str(),
-                    self.source.as_deref().unwrap_or("the target"),
+                    whose(self.source.as_deref()),
                     number.map_or_else(String::new, |number| format!(" ({number})"))
                 ))
             }
         }
     }
+}
+
+/// What a source is called in sentences, to follow "CPU of".
+pub fn whose(source: Option<&str>) -> &str {
+    source.map_or("the target", in_words)
 }
 
 fn sentence(first: &Finding, rest: &[Finding]) -> String {
@@ -287,11 +292,11 @@ fn sentence(first: &Finding, rest: &[Finding]) -> String {
         _ => format!(
             "limited by {} of {} ({confidence} confidence): {reasons}",
             first.resource.as_str(),
-            first.source.as_deref().unwrap_or("the target"),
+            whose(first.source.as_deref()),
         ),
     };
     for other in rest {
-        let source = other.source.as_deref().unwrap_or("the target");
+        let source = whose(other.source.as_deref());
         let _ = match other.resource {
             Resource::Generator => write!(text, "; generator: {}", other.reasons()),
             _ => write!(

@@ -27,7 +27,9 @@ mod network;
 #[cfg(test)]
 mod tests;
 
-pub use finding::{Confidence, Evidence, Finding, GeneratorCheck, Growth, Resource, Verdict};
+pub use finding::{
+    Confidence, Evidence, Finding, GeneratorCheck, Growth, Resource, Verdict, whose,
+};
 pub use look::Level;
 
 use crate::monitor::Series;

@@ -37,6 +37,12 @@ if mode == "chatty":
 if mode == "never":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Event().wait()
+if mode == "lingers":
+    def linger(*_):
+        while not os.path.exists(os.path.join(os.path.dirname(__file__), "go")):
+            time.sleep(0.01)
+        os._exit(0)
+    signal.signal(signal.SIGTERM, linger)
 if mode == "daemon" and os.fork():
     os._exit(0)
 if mode == "daemon":

@@ -12,9 +12,16 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tarfile
+import threading
 import time
 from pathlib import Path
+from typing import Any
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "rig"))
+
+import kinto_image
 
 SETTINGS = """\
 [containers]
@@ -103,6 +110,8 @@ class Podman:
                 env=self._variables(),
                 stdout=subprocess.DEVNULL,
                 stderr=log,
+                # What watches over its containers leaves a file where it runs when one is out of memory.
+                cwd=self.folder,
             )
         give_up = time.monotonic() + DEADLINE
         while time.monotonic() < give_up and self._service.poll() is None:
@@ -113,6 +122,11 @@ class Podman:
                 except OSError:
                     time.sleep(0.02)
         raise Unusable(f"podman's service does not answer: {(self.folder / 'service.log').read_text()}")
+
+    def make_kinto_image(self) -> str:
+        """Make the image of a real Kinto; returns its name."""
+        self.call(*kinto_image.import_words(kinto_image.archive()))
+        return kinto_image.NAME
 
     def containers(self) -> list[str]:
         found = json.loads(self.call("ps", "--all", "--format=json"))
@@ -126,3 +140,82 @@ class Podman:
             subprocess.run(
                 [*self._command(), *words], env=self._variables(), capture_output=True, timeout=DEADLINE
             )
+
+
+class Gate:
+    """Stands before the engine's socket, and holds back every removal of a container until it is opened."""
+
+    def __init__(self, podman: Podman) -> None:
+        self.path = podman.folder / "gate.sock"
+        self.is_reached = threading.Event()
+        self._decided = threading.Event()
+        self._is_open = False
+        self._engine = podman.socket
+        self._server = socket.socket(socket.AF_UNIX)
+        self._threads: list[threading.Thread] = []
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"DOCKER_HOST": f"unix://{self.path}"}
+
+    def open(self) -> None:
+        """Let everything pass, also what waits."""
+        self._is_open = True
+        self._decided.set()
+
+    def __enter__(self) -> Gate:
+        self._server.bind(str(self.path))
+        self._server.listen()
+        self._start(self._accept)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        # What waits is given up, unless it may pass.
+        self._decided.set()
+        self._server.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(DEADLINE)
+        self._server.close()
+        self.path.unlink()
+
+    def _start(self, work: Any, *arguments: Any) -> None:
+        thread = threading.Thread(target=work, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._server.accept()
+            except OSError:
+                return
+            self._start(self._serve, client)
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, socket.socket(socket.AF_UNIX) as engine:
+            engine.connect(str(self._engine))
+            answers = threading.Thread(target=_pass_on, args=(engine, client), daemon=True)
+            answers.start()
+            _pass_on(client, engine, self._may_pass)
+            answers.join(DEADLINE)
+
+    def _may_pass(self, content: bytes) -> bool:
+        if content.startswith(b"DELETE "):
+            self.is_reached.set()
+            self._decided.wait(DEADLINE)
+            return self._is_open
+        return True
+
+
+def _pass_on(source: socket.socket, to: socket.socket, may_pass: Any = lambda content: True) -> None:
+    """Pass on what comes until either side ends."""
+    try:
+        while (content := source.recv(65536)) and may_pass(content):
+            to.sendall(content)
+    except OSError:
+        pass
+    for end in (source, to):
+        try:
+            end.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass

@@ -46,7 +46,10 @@ def test_a_service_is_started_measured_and_stopped(place: Place) -> None:
     assert found["service"]["ended"] is None
     assert found["autosizer"]["rows"][0]["load_exit_code"] == 0
     watched = [series["source"] for series in found["monitor"]]
-    assert len(watched) == 2 and watched[1].startswith(("cgroup:/molotov-", "pid:")), watched
+    assert watched == ["generator", "service"]
+    assert found["service"]["facts"]["measured_by"].startswith(("cgroup:/molotov-", "pid:"))
+    # Nothing that people read names what the run had to make up.
+    assert "molotov-" not in found["verdict"]["sentence"] + (place.folder / "out.md").read_text()
     assert "SUCCESSES: 80" in outcome.out
     assert "[now] Starting" in outcome.err and "It answers (status 200)" in outcome.err
     assert "no limits" in (place.folder / "out.md").read_text()
@@ -56,6 +59,16 @@ def test_a_service_is_started_measured_and_stopped(place: Place) -> None:
     report = [sys.executable, "-m", "molotov.report", "summary", "out.json"]
     shown = subprocess.run(report, cwd=place.folder, capture_output=True, text=True, check=True)
     assert "80" in shown.stdout
+
+
+def test_the_command_that_is_shown_has_no_values_of_variables(place: Place) -> None:
+    words = place.local("ok", "--env", "A=correct-horse", "--env=B=battery-staple", "--json", "out.json")
+    assert place.call(*words).code == 0
+    command = document(place)["meta"]["command"]
+    assert command[:2] == ["autosizer", "run"] and command[-4:] == ["--", "--max-runs", "20", "-c"]
+    assert command[command.index("--env") + 1] == "A" and "--env=B" in command
+    text = (place.folder / "out.json").read_text()
+    assert "correct-horse" not in text and "battery-staple" not in text
 
 
 def test_steps_are_written_for_machines(place: Place) -> None:
@@ -226,6 +239,31 @@ def test_a_signal_at_a_step_cleans_up(place: Place, mode: str, step: tuple[str, 
     assert outcome.code == 105, outcome
     assert "Traceback" not in outcome.err
     assert document(place)["autosizer"]["rows"][0]["failure"].startswith("interrupted")
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_first_signal_while_cleaning_lets_it_finish(place: Place, number: int) -> None:
+    process = place.start(*place.local("lingers", "--json", "out.json"))
+    place.wait_for(process, "stop")
+    process.send_signal(number)
+    (place.folder / "go").touch()
+    outcome = finish(process)
+    assert outcome.code == 105, outcome
+    # The load had come to its end.
+    assert document(place)["counts"]["succeeded"] == 20
+
+
+def test_the_second_signal_ends_the_cleaning_and_gc_does_the_rest(place: Place) -> None:
+    process = place.start(*place.local("lingers", "--", "-d", "60", "-c"))
+    place.wait_for(process, "Running the load test")
+    process.send_signal(signal.SIGTERM)
+    place.wait_for(process, "stop")
+    process.send_signal(signal.SIGINT)
+    outcome = finish(process)
+    assert outcome.code == 105, outcome
+    assert "the cleaning was interrupted" in outcome.err and "autosizer gc" in outcome.err
+    (place.folder / "go").touch()
+    assert place.call("gc").code == 0
 
 
 def test_metrics_of_an_interrupted_test_are_kept(place: Place) -> None:

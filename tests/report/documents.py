@@ -32,6 +32,45 @@ def sizing():
     return json.loads(SIZING.read_text())
 
 
+def matrix(document):
+    """Return what `autosizer run --cpus 0.5,1,2` would write if two of its rows had come to this document."""
+    runs, rows = [], []
+    capacity = document["sizing"]["search"]["capacity"]
+    price = {"currency": "USD", "source": "a list", "date": "2026-11-01"}
+    rate = capacity["requests_per_second"]
+    for cpus, share in ((0.5, 0.5), (1.0, 1.0)):
+        run = copy.deepcopy(document)
+        facts = {"measured_by": "container:molotov-1", "engine": "unix:///run/podman.sock"}
+        service = {"target": "container", "name": "localhost/kinto:1", "cpus": cpus, "facts": facts}
+        run["service"] = service | {"ended": None, "out_of_memory": False, "log": []}
+        runs.append(run)
+        rows.append(
+            {
+                "label": f"{cpus:g} CPU",
+                "cpus": cpus,
+                "capacity_per_second": share * rate["mean"],
+                "capacity_low": share * rate["low"],
+                "capacity_high": share * rate["high"],
+                "confirmed": capacity["confirmed"],
+                "workers": capacity["level"],
+                "p50_seconds": 0.03,
+                "p95_seconds": 0.2,
+                "limit": document["verdict"]["resource"],
+                "verdict": document["verdict"]["sentence"],
+                "headroom": {"cpu": 0.02, "memory": 0.93},
+                "price": price | {"per_hour": 0.04 * cpus},
+                "price_per_million": 1e6 / 3600 * 0.04 * cpus / (share * rate["mean"]),
+            }
+        )
+    rows.append({"label": "2 CPU", "cpus": 2.0, "failure": "the service did not answer within 60 s"})
+    reason = "0.5 CPU is the cheapest: USD 0.1000 per million requests; 1 CPU costs 3 % more"
+    autosizer = {
+        **{"molotov": "1", "target": "container", "service": "localhost/kinto:1", "rows": rows},
+        "recommendation": {"label": "0.5 CPU", "reason": reason},
+    }
+    return {"schema": document["schema"], "autosizer": autosizer, "runs": runs}
+
+
 def stretched(document, seconds):
     """Return a run of that many seconds, its series repeated."""
     document = copy.deepcopy(document)

@@ -26,6 +26,7 @@ def made():
     hostile = documents.hostile(sizing)
     return {
         "sizing": sizing,
+        "matrix": documents.matrix(sizing),
         "ten_minutes": documents.stretched(sizing, 600),
         "eight_hours": documents.stretched(sizing, 8 * 3600),
         "hostile": hostile,
@@ -50,6 +51,7 @@ COMMANDS = {
 #: What the browser looks at on each page, beside errors, requests, width and charts; the slow ones first.
 CHECKS = {
     "sizing": "audit,pointer,sorting,paper,phone",
+    "matrix": "audit,paper,phone",
     "eight_hours": "pointer,paper",
     "hostile": "audit,paper,phone",
     "compared": "audit,pointer,paper,phone",
@@ -162,6 +164,10 @@ def test_no_chart_of_a_real_run_is_empty(seen, name):
 )
 def test_the_answer_is_the_heading(seen, name, part):
     assert part in seen[name]["heading"]
+
+
+def test_the_answer_of_several_rows_is_the_heading(seen):
+    assert "Take 0.5 CPU: it takes 67" in seen["matrix"]["heading"]
 
 
 @pytest.mark.parametrize("name", checked("pointer"))

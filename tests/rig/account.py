@@ -1,12 +1,11 @@
 """The rig's one account: what moto holds and what runs because of it.
 
-Owns the machines behind moto's instances, what is left at the end, and the canned answers about prices and
-quotas, which moto does not have.
+Owns the machines behind moto's instances, what is left at the end, and the answer about quotas, which moto
+does not have.
 """
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from pathlib import Path
@@ -97,18 +96,5 @@ class Account:
             "faults_taken": len(self.faults.taken),
         }
 
-    def canned(self, operation: str, request: dict) -> dict:
-        if operation == "GetServiceQuota":
-            return {"Quota": {"QuotaCode": request["QuotaCode"], "Value": 32.0}}
-        wanted = {entry["Field"]: entry["Value"] for entry in request["Filters"]}
-        prices = {"t3.medium": "0.0456", "t3.small": "0.0228", "c8g.large": "0.0870"}
-        price = prices.get(wanted["instanceType"])
-        if price is None:
-            return {"PriceList": []}
-        dimension = {"unit": "Hrs", "pricePerUnit": {"USD": price + "000000"}}
-        product = {
-            "product": {"attributes": wanted},
-            "publicationDate": "2026-11-01T00:00:00Z",
-            "terms": {"OnDemand": {"A.B": {"priceDimensions": {"A.B.C": dimension}}}},
-        }
-        return {"FormatVersion": "aws_v1", "PriceList": [json.dumps(product)]}
+    def quota(self, request: dict) -> dict:
+        return {"Quota": {"QuotaCode": request["QuotaCode"], "Value": 32.0}}

@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 from xml.sax.saxutils import escape
 
+import prices
 import signature
 from account import Account
 from commands import Commands, Refused
@@ -87,12 +88,14 @@ class Front(BaseHTTPRequestHandler):
             )
         operation = self._operation(service, headers, body)
         self.account.calls.append(operation)
-        fault = self.account.faults.take(operation, do=("error", "lost"))
+        fault = self.account.faults.take(operation, do=("error", "lost", "slow"))
         if fault and fault["do"] == "error":
             status = fault.get("status", 400)
             return self._send(*_error(service, status, fault["code"], fault.get("message", "as asked")))
         answer = self._answer(service, operation, headers, body)
-        if fault:
+        if fault and fault["do"] == "slow":
+            time.sleep(fault["seconds"])
+        elif fault:
             self.close_connection = True
             return None
         return self._send(*answer)
@@ -119,11 +122,20 @@ class Front(BaseHTTPRequestHandler):
             except Refused as refused:
                 return _error(service, 400, refused.code, refused.message)
         if service in ("pricing", "servicequotas"):
-            answer = self.account.canned(operation, json.loads(body))
+            try:
+                answer = self._listed(service, headers, json.loads(body))
+            except prices.Refused as refused:
+                return _error(service, 400, "InvalidParameterException", str(refused))
             return 200, {"Content-Type": "application/x-amz-json-1.1"}, json.dumps(answer).encode()
         if service == "ec2":
             return self._ec2(operation, headers, body)
         return self._ask_moto(headers, body)
+
+    def _listed(self, service: str, headers: dict[str, str], request: dict) -> dict:
+        if service == "servicequotas":
+            return self.account.quota(request)
+        _, region, _ = signature.scope_of(headers["authorization"])
+        return prices.get_products(request, region)
 
     def _ec2(self, operation: str, headers: dict[str, str], body: bytes) -> tuple:
         form = dict(parse_qsl(body.decode()))
@@ -184,6 +196,11 @@ class Front(BaseHTTPRequestHandler):
             answer = {}
         elif url.path == "/rig/power-off":
             self.account.power_off(parse_qs(url.query)["instance"][0])
+            answer = {}
+        elif url.path == "/rig/shows":
+            answer = self.account.commands.shows(json.loads(body)["text"])
+        elif url.path == "/rig/stop-start":
+            self.account.machines[parse_qs(url.query)["instance"][0]].stop_and_start()
             answer = {}
         elif url.path == "/rig/address":
             return self._send(200, {"Content-Type": "text/plain"}, ADDRESS.encode() + b"\n")

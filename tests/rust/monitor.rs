@@ -15,8 +15,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use molotov::monitor::{
-    ControlGroup, Event, Generator, Host, Metric, Monitor, Port, ProcessTree, Roots, Sample,
-    Sampler, Source,
+    ControlGroup, Event, Generator, Host, Labelled, Metric, Monitor, Port, ProcessTree, Roots,
+    Sample, Sampler,
 };
 
 /// A shell that runs one line of its script each time it is told to, and says when it is done.
@@ -343,7 +343,7 @@ fn the_root_control_group_can_be_read() {
 fn everything_together_makes_one_series_each() {
     let shell = Shell::new();
     let roots = Roots::system();
-    let sources: Vec<Source> = [format!("pid:{}", shell.pid()), "host".to_owned()]
+    let sources: Vec<Labelled> = [format!("pid:{}", shell.pid()), "host".to_owned()]
         .iter()
         .map(|text| text.parse().unwrap())
         .collect();

@@ -206,6 +206,7 @@ impl Container {
             // Podman does not tell under version 1 of control groups.
             out_of_memory: state.oom_killed == Some(true)
                 || (code == Some(KILLED) && kills_so_far() > self.kills),
+            disk_full: false,
         }))
     }
 }
@@ -362,7 +363,10 @@ impl Target for Container {
 
     async fn start_collector(&mut self, _run: &Run) -> Result<Collector, Failure> {
         if self.engine()?.address.starts_with("unix://") {
-            return Ok(Collector::Load(vec![Source::Container(self.name.clone())]));
+            let source = Source::Container(self.name.clone());
+            self.facts
+                .insert("measured_by".to_owned(), source.to_string());
+            return Ok(Collector::Load(source));
         }
         Ok(Collector::None(
             "the monitor reaches an engine by its unix socket only".to_owned(),

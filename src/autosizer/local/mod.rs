@@ -39,6 +39,8 @@ pub struct Local {
     ended: Option<Ended>,
     belonging: Belonging,
     group: Option<String>,
+    /// What the load's monitor watches, as `--monitor` names it.
+    measured_by: String,
     /// Kills for lack of memory on this machine before it was started.
     kills: Option<u64>,
 }
@@ -54,6 +56,7 @@ impl Local {
             ended: None,
             belonging: Belonging::default(),
             group: None,
+            measured_by: String::new(),
             kills: None,
         }
     }
@@ -82,6 +85,7 @@ impl Local {
                 exit_code: status.code(),
                 signal: status.signal(),
                 out_of_memory: in_group,
+                disk_full: false,
             });
         }
         Ok(())
@@ -245,7 +249,8 @@ impl Target for Local {
             (None, Some(child)) if self.ended.is_none() => Source::Process(child.id()),
             (None, _) => Source::Port(run.service.port),
         };
-        Ok(Collector::Load(vec![source]))
+        self.measured_by = source.to_string();
+        Ok(Collector::Load(source))
     }
 
     async fn stop_collector(&mut self, _run: &Run) -> Result<Metrics, Failure> {
@@ -286,6 +291,7 @@ impl Target for Local {
         BTreeMap::from([
             ("program".to_owned(), self.program.display().to_string()),
             ("limits_kept_by".to_owned(), self.limiter.words().to_owned()),
+            ("measured_by".to_owned(), self.measured_by.clone()),
         ])
     }
 }
