@@ -17,6 +17,7 @@ INTERPRETER := $(shell for python in $(PYTHON); do $$python -c 'import sys; prin
 export PYO3_PYTHON := $(INTERPRETER)
 # The stable-ABI wheel is tested on each of these that the machine has.
 OTHER_PYTHONS ?= 3.10 3.12 3.13
+OTHERS = $(foreach version,$(OTHER_PYTHONS),$(if $(shell tools/pythons.sh $(version)),$(version)))
 VENVS := .venv
 NODE := $(CACHE)/node
 BIN := $(VENVS)/main/bin
@@ -28,21 +29,23 @@ SUITES_AT_ONCE ?= 2
 # loopback interface does for everybody.
 ALONE := tests/python/test_autosizer.py
 WITH_PODMAN := tests/python/test_autosizer_container.py
-# Everything but what touches the interpreter.
-PURE := --no-default-features --features autosizer,report,aws
-# What is given away. Built as for the tests: without their dependencies some features differ, and everything that depends
-# on those would be compiled once more.
-WHOLE := --features aws
-BUILD_WHOLE = cargo test -q $(WHOLE) --test main --no-run
+# What starts whole runs to look at the engine, the results and the reports, which no version of Python changes: tested on
+# one interpreter.
+ONCE := $(addprefix tests/python/test_, rate.py results.py faults.py run_faults.py sizing_runs.py sizing_search.py \
+  demo.py lab.py report_compare.py report_glances.py report_picture.py)
+# One set of features for all Rust tests, so that everything is built once.
+FEATURES := --features aws
+# The command with all of them, built with the tests: on its own it would need other builds of what it depends on.
+COMMAND = $(CARGO_TARGET_DIR)/debug/molotov
+BUILD_COMMAND = cargo test -q $(FEATURES) --test main --no-run
+# Runs what follows with the test rig's Python and its Podman.
+ON_RIG = tests/rig/run.sh $(CURDIR)/$(VENVS)/rig/bin/python
 # Random inputs per property; the tests take 256. Seconds per coverage-guided target, and which of them.
 FUZZ_CASES ?= 100000
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS ?= response_head body exchange content cookies websocket
 # What fuzzing found so far, outside the clone; what is worth keeping is in tests/fuzz/corpus.
 FUZZ_CORPUS ?= $(CACHE)/fuzz
-
-# Runs what follows with the test rig's Python and its Podman.
-ON_RIG = tests/rig/run.sh $(CURDIR)/$(VENVS)/rig/bin/python
 
 # What `make lab` runs: one kind of server (all without), how often (0: as the page wants it), several at a time.
 KIND ?=
@@ -52,7 +55,7 @@ JOBS ?= 5
 # Seeds per simulated service; the tests take 20.
 SIZING_SEEDS ?= 200
 
-.PHONY: help system dev fmt lint lint-rust lint-python test test-rust test-aws test-python test-containers test-report bench lab article agreement kinto fuzz fuzz-properties fuzz-targets simulations demo wheel clean
+.PHONY: help system dev fmt lint lint-rust lint-python test test-rust test-aws wheels test-python suites test-containers test-report bench lab article agreement kinto fuzz fuzz-properties fuzz-targets simulations demo wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -109,54 +112,57 @@ test: system  ## everything that CI checks
 	$(MAKE) --no-print-directory lint
 	echo "== Rust tests"
 	$(MAKE) --no-print-directory test-rust
+	echo "== EC2 target on the test rig, while the wheels are built"
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-aws wheels
 	echo "== Python tests"
-	$(MAKE) --no-print-directory test-python
+	$(MAKE) --no-print-directory suites
 	echo "== the report's page in a browser"
 	$(MAKE) --no-print-directory test-report
 	echo "== containers"
 	$(MAKE) --no-print-directory test-containers
-	echo "== EC2 target on the test rig"
-	$(MAKE) --no-print-directory test-aws
 
 # What needs the rig is left to test-aws.
 test-rust:
-	@cargo test -q $(PURE) --lib
-	cargo test -q $(PURE) --doc
-	cargo test -q $(PURE) --test main -- --skip ssm::
-	cargo test -q $(WHOLE) --bins
-	cargo test -q $(WHOLE) --test main -- binary::
+	@cargo test -q $(FEATURES) --lib --bins --test main -- --skip ssm::
+	cargo test -q $(FEATURES) --doc
 
-test-aws: $(VENVS)/rig/.ready $(VENVS)/main/.ready
-	@$(ON_RIG) cargo test -q $(PURE) --test main -- ssm::
-	$(BUILD_WHOLE)
-	$(ON_RIG) $(BIN)/python -m pytest -p no:cacheprovider tests/article --binary $(CARGO_TARGET_DIR)/debug/molotov $(PYTEST_ARGS)
+test-aws: $(VENVS)/rig/.ready
+	@$(ON_RIG) cargo test -q $(FEATURES) --test main -- ssm::
 	tools/stale_ports.sh
 
-# The wheel for one version of Python on that version, the stable-ABI wheel on the others.
-test-python: $(VENVS)/main/.ready
-	@tools/stale_ports.sh
-	others="$$(for version in $(OTHER_PYTHONS); do [ -n "$$(tools/pythons.sh $$version)" ] && echo $$version || true; done)"
-	rm -rf $(WHEELS)/main $(WHEELS)/abi3
+# The wheel for one version of Python into the environment of that version, the stable-ABI wheel into the others.
+wheels: $(VENVS)/main/.ready
+	@rm -rf $(WHEELS)/main $(WHEELS)/abi3
 	$(BIN)/maturin build -q --profile ci -i $(INTERPRETER) --out $(WHEELS)/main
 	$(BIN)/pip install -q --force-reinstall --no-deps $(WHEELS)/main/*.whl
-	$(BIN)/stubtest molotov._core
-	if [ -n "$$others" ]; then
-	  $(BIN)/maturin build -q --profile ci --features abi3 -i $(INTERPRETER) --out $(WHEELS)/abi3
-	  for version in $$others; do
-	    $(MAKE) --no-print-directory $(VENVS)/$$version/.ready
-	    $(VENVS)/$$version/bin/pip install -q --force-reinstall --no-deps $(WHEELS)/abi3/*.whl
-	  done
-	fi
-	for version in main $$others; do echo $(VENVS)/$$version/bin/python; done |
-	  xargs -P $(SUITES_AT_ONCE) -I '{}' tools/suite.sh '{}' --ignore=$(ALONE) --ignore=$(WITH_PODMAN) $(PYTEST_ARGS)
-	for version in main $$others; do tools/suite.sh $(VENVS)/$$version/bin/python $(ALONE) $(PYTEST_ARGS); done
+	[ -n "$(OTHERS)" ] || exit 0
+	$(BIN)/maturin build -q --profile ci --features abi3 -i $(INTERPRETER) --out $(WHEELS)/abi3
+	for version in $(OTHERS); do
+	  $(MAKE) --no-print-directory $(VENVS)/$$version/.ready
+	  $(VENVS)/$$version/bin/pip install -q --force-reinstall --no-deps $(WHEELS)/abi3/*.whl
+	done
 
-# Last, with the extension that test-python installed.
-test-containers: $(VENVS)/main/.ready
+test-python: wheels
+	@$(MAKE) --no-print-directory suites
+
+suites:
+	@tools/stale_ports.sh
+	$(BIN)/stubtest molotov._core
+	{
+	  echo $(BIN)/python
+	  for version in $(OTHERS); do echo $(VENVS)/$$version/bin/python $(addprefix --ignore=,$(ONCE)); done
+	} | xargs -P $(SUITES_AT_ONCE) -L 1 \
+	  bash -c 'tools/suite.sh "$$@" --ignore=$(ALONE) --ignore=$(WITH_PODMAN) $(PYTEST_ARGS)' suite
+	tools/suite.sh $(BIN)/python $(ALONE) $(PYTEST_ARGS)
+
+# Last, with the extension that `wheels` installed.
+test-containers: $(VENVS)/main/.ready $(VENVS)/rig/.ready
 	@tools/suite.sh $(BIN)/python $(WITH_PODMAN) $(PYTEST_ARGS)
+	$(BUILD_COMMAND)
+	$(ON_RIG) tools/suite.sh $(BIN)/python tests/article --binary $(COMMAND) $(PYTEST_ARGS)
 	tools/stale_ports.sh
 
-# With the extension that test-python installed.
+# With the extension that `wheels` installed.
 test-report: $(VENVS)/main/.ready $(NODE)/.ready
 	@$(BIN)/python -m pytest -p no:cacheprovider tests/report --node-modules $(NODE) $(PYTEST_ARGS)
 
@@ -169,18 +175,18 @@ demo: system  ## start a real Kinto and find how many workers it carries
 bench: system wheel  ## compare with Molotov, aiohttp and wrk against one nginx
 	@$(INTERPRETER) tests/bench/run.py
 
-article: system $(VENVS)/main/.ready $(VENVS)/rig/.ready  ## size a real Kinto on two instances of the test rig, by one command: sizing.html
-	@$(BUILD_WHOLE)
-	$(ON_RIG) $(BIN)/python tests/article/replay.py --binary $(CARGO_TARGET_DIR)/debug/molotov
-	tools/stale_ports.sh
-
-agreement: system $(VENVS)/main/.ready $(VENVS)/rig/.ready  ## size the same Kinto as a process, in a container and on the rig, and put the table into docs/autosizer.md
-	@$(BUILD_WHOLE)
-	$(ON_RIG) $(BIN)/python tests/article/agreement.py --binary $(CARGO_TARGET_DIR)/debug/molotov --write
-	tools/stale_ports.sh
-
-lab: dev  ## size servers of known capacity (KIND=slots RUNS=10 for one kind), and write the page when it is all
+lab: dev  ## size servers of known capacity (KIND=slots RUNS=10 for one kind), and write what was found into the page
 	@$(BIN)/python tests/lab/run.py --runs $(RUNS) --jobs $(JOBS) $(if $(KIND),--kind "$(KIND)")
+
+article: system $(VENVS)/main/.ready $(VENVS)/rig/.ready  ## size a real Kinto on two instances of the test rig, by one command: sizing.html
+	@$(BUILD_COMMAND)
+	$(ON_RIG) $(BIN)/python tests/article/replay.py --binary $(COMMAND)
+	tools/stale_ports.sh
+
+agreement: system $(VENVS)/main/.ready $(VENVS)/rig/.ready  ## size one Kinto as a process, in a container and on the rig, and put the table into docs/autosizer.md
+	@$(BUILD_COMMAND)
+	$(ON_RIG) $(BIN)/python tests/article/agreement.py --binary $(COMMAND) --write
+	tools/stale_ports.sh
 
 kinto: system dev  ## size Kinto in memory, on PostgreSQL and behind nginx, and put the table into the README
 	@tools/system.sh postgresql

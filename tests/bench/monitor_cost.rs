@@ -51,8 +51,7 @@ fn main() {
         sources.push(format!("port:{}", address.port()));
     }
     let roots = Roots::system();
-    let mut generator = Generator::new(&[std::process::id()], roots.clone()).unwrap();
-    generator.set_targets(vec![address]);
+    let generator = Generator::new(&[std::process::id()], roots.clone()).unwrap();
     let mut samplers: Vec<(String, Box<dyn Sampler>)> =
         vec![("generator".to_owned(), Box::new(generator))];
     for text in sources {

@@ -3,7 +3,7 @@
     KIND=slots RUNS=10 make lab
     python tests/lab/run.py [--kind NAME ...] [--runs N] [--jobs N] [--molotov PATH]
 
-Without a kind it runs all of them and writes the page with the results, docs/resource-lab.md. Kinds that
+Writes the results into docs/resource-lab.md: without a kind all of them, else the lines of those kinds. Kinds that
 sleep can be measured on a busy machine, and several at a time; those that need the CPU or the disk run alone.
 """
 
@@ -307,10 +307,18 @@ Server, generator and whatever else the machine had to do shared {cores} cores.
 """
 
 
-def page(results: dict[str, list[Outcome]], budget: float) -> str:
-    """Return the page: the table, and one sentence of each kind."""
-    rows = [_row(name, outcomes) for name, outcomes in results.items()]
-    said = [f"- **{name}**: {outcomes[0].sentence}" for name, outcomes in results.items()]
+def page(results: dict[str, list[Outcome]], budget: float, before: str = "") -> str:
+    """Return the page: the table, and one sentence of each kind; lines of other kinds stay as they were before."""
+    old = before.splitlines()
+    rows: list[str] = []
+    said: list[str] = []
+    for name in KINDS:
+        if name in results:
+            rows.append(_row(name, results[name]))
+            said.append(f"- **{name}**: {results[name][0].sentence}")
+        else:
+            rows += [line for line in old if line.startswith(f"| {name} |")]
+            said += [line for line in old if line.startswith(f"- **{name}**:")]
     text = _HEAD.format(budget=budget, cores=_CORES) + "\n".join(rows)
     return (
         f"{text}\n\n## What was said\n\nThe verdict of the first run of each kind.\n\n"
@@ -331,11 +339,10 @@ def main() -> int:
     parser.add_argument("--molotov", default=str(Path(sys.executable).parent / "molotov"))
     args = parser.parse_args()
     results = {name: measure(name, args) for name in args.kind or KINDS}
-    text = page(results, args.budget)
+    text = page(results, args.budget, _PAGE.read_text())
     print(text[text.index("| kind") :])
-    if not args.kind:
-        _PAGE.write_text(text)
-        print(f"Written: {_PAGE.relative_to(_TREE)}")
+    _PAGE.write_text(text)
+    print(f"Written: {_PAGE.relative_to(_TREE)}")
     return int(any(outcome.problems for outcomes in results.values() for outcome in outcomes))
 
 

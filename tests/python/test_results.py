@@ -385,7 +385,8 @@ async def step(session):
 """,
     )
     done = run(tmp_path, "-c", "--sizing", *words, "-w", "20", "--json", "out.json")
-    assert done.returncode == 0, done.stdout + done.stderr
+    # On a busy machine the generator may not keep up.
+    assert done.returncode in (0, 98), done.stdout + done.stderr
     sizing = read(tmp_path / "out.json")["sizing"]
     assert sizing["ramp"]["reason"] == "failures"
     assert 0.05 < sizing["ramp"]["error_ratio"] <= 1
