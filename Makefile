@@ -35,17 +35,17 @@ ONCE := $(addprefix tests/python/test_, rate.py results.py faults.py run_faults.
   demo.py lab.py report_compare.py report_glances.py report_picture.py)
 # One set of features for all Rust tests, so that everything is built once.
 FEATURES := --features aws
-# The command with all of them, built with the tests: on its own it would need other builds of what it depends on.
-COMMAND = $(CARGO_TARGET_DIR)/debug/molotov
-BUILD_COMMAND = cargo test -q $(FEATURES) --test main --no-run
-# Runs what follows with the test rig's Python and its Podman.
-ON_RIG = tests/rig/run.sh $(CURDIR)/$(VENVS)/rig/bin/python
+# The binary with everything that is given away, as the tests build it.
+BUILD_BINARY = cargo test -q $(FEATURES) --test main --no-run
 # Random inputs per property; the tests take 256. Seconds per coverage-guided target, and which of them.
 FUZZ_CASES ?= 100000
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS ?= response_head body exchange content cookies websocket
 # What fuzzing found so far, outside the clone; what is worth keeping is in tests/fuzz/corpus.
 FUZZ_CORPUS ?= $(CACHE)/fuzz
+
+# Runs what follows with the test rig's Python and its Podman.
+ON_RIG = tests/rig/run.sh $(CURDIR)/$(VENVS)/rig/bin/python
 
 # What `make lab` runs: one kind of server (all without), how often (0: as the page wants it), several at a time.
 KIND ?=
@@ -55,7 +55,7 @@ JOBS ?= 5
 # Seeds per simulated service; the tests take 20.
 SIZING_SEEDS ?= 200
 
-.PHONY: help system dev fmt lint lint-rust lint-python test test-rust test-aws wheels test-python suites test-containers test-report bench lab article agreement kinto fuzz fuzz-properties fuzz-targets simulations demo wheel clean
+.PHONY: help system dev fmt lint lint-rust lint-python test test-rust test-aws wheels test-python suites test-containers test-report bench lab article agreement kinto fuzz fuzz-properties fuzz-targets simulations demo screenshot wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -126,8 +126,9 @@ test-rust:
 	@cargo test -q $(FEATURES) --lib --bins --test main -- --skip ssm::
 	cargo test -q $(FEATURES) --doc
 
-test-aws: $(VENVS)/rig/.ready
+test-aws: $(VENVS)/rig/.ready $(VENVS)/main/.ready
 	@$(ON_RIG) cargo test -q $(FEATURES) --test main -- ssm::
+	$(ON_RIG) $(BIN)/python -m pytest -p no:cacheprovider tests/article --binary $(CARGO_TARGET_DIR)/debug/molotov $(PYTEST_ARGS)
 	tools/stale_ports.sh
 
 # The wheel for one version of Python into the environment of that version, the stable-ABI wheel into the others.
@@ -156,15 +157,18 @@ suites:
 	tools/suite.sh $(BIN)/python $(ALONE) $(PYTEST_ARGS)
 
 # Last, with the extension that `wheels` installed.
-test-containers: $(VENVS)/main/.ready $(VENVS)/rig/.ready
+test-containers: $(VENVS)/main/.ready
 	@tools/suite.sh $(BIN)/python $(WITH_PODMAN) $(PYTEST_ARGS)
-	$(BUILD_COMMAND)
-	$(ON_RIG) tools/suite.sh $(BIN)/python tests/article --binary $(COMMAND) $(PYTEST_ARGS)
 	tools/stale_ports.sh
 
 # With the extension that `wheels` installed.
 test-report: $(VENVS)/main/.ready $(NODE)/.ready
 	@$(BIN)/python -m pytest -p no:cacheprovider tests/report --node-modules $(NODE) $(PYTEST_ARGS)
+
+# From the results of a real run, so that it is renewed with the page.
+screenshot: dev $(NODE)/.ready  ## take the picture of a report that the README shows
+	@$(BIN)/molotov-report html tests/report/sizing.json -o $(CARGO_TARGET_DIR)/report.html
+	node tests/report/screenshot.mjs $(NODE) "$$(command -v chromium)" $(CARGO_TARGET_DIR)/report.html docs/report.png
 
 wheel: $(VENVS)/main/.ready  ## the wheel to give away: optimised, for this interpreter
 	@$(BIN)/maturin build --release --features python,autosizer,report,aws -i $(INTERPRETER) --out dist
@@ -175,18 +179,18 @@ demo: system  ## start a real Kinto and find how many workers it carries
 bench: system wheel  ## compare with Molotov, aiohttp and wrk against one nginx
 	@$(INTERPRETER) tests/bench/run.py
 
+article: system $(VENVS)/main/.ready $(VENVS)/rig/.ready  ## size a real Kinto on two instances of the test rig, by one command: sizing.html
+	@$(BUILD_BINARY)
+	$(ON_RIG) $(BIN)/python tests/article/replay.py --binary $(CARGO_TARGET_DIR)/debug/molotov
+	tools/stale_ports.sh
+
+agreement: system $(VENVS)/main/.ready $(VENVS)/rig/.ready  ## size the same Kinto as a process, in a container and on the rig, and put the table into docs/autosizer.md
+	@$(BUILD_BINARY)
+	$(ON_RIG) $(BIN)/python tests/article/agreement.py --binary $(CARGO_TARGET_DIR)/debug/molotov --write
+	tools/stale_ports.sh
+
 lab: dev  ## size servers of known capacity (KIND=slots RUNS=10 for one kind), and write what was found into the page
 	@$(BIN)/python tests/lab/run.py --runs $(RUNS) --jobs $(JOBS) $(if $(KIND),--kind "$(KIND)")
-
-article: system $(VENVS)/main/.ready $(VENVS)/rig/.ready  ## size a real Kinto on two instances of the test rig, by one command: sizing.html
-	@$(BUILD_COMMAND)
-	$(ON_RIG) $(BIN)/python tests/article/replay.py --binary $(COMMAND)
-	tools/stale_ports.sh
-
-agreement: system $(VENVS)/main/.ready $(VENVS)/rig/.ready  ## size one Kinto as a process, in a container and on the rig, and put the table into docs/autosizer.md
-	@$(BUILD_COMMAND)
-	$(ON_RIG) $(BIN)/python tests/article/agreement.py --binary $(COMMAND) --write
-	tools/stale_ports.sh
 
 kinto: system dev  ## size Kinto in memory, on PostgreSQL and behind nginx, and put the table into the README
 	@tools/system.sh postgresql

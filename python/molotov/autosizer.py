@@ -101,6 +101,8 @@ _SSM = (
     "time_to_live",
     "owner",
     "disk",
+    "collector",
+    "glances_image",
 )
 
 
@@ -122,6 +124,8 @@ def _add_ssm(parser: argparse.ArgumentParser) -> None:
     add("--time-to-live", type=duration, metavar="T", help="when the instance ends itself (default: 4h)")
     add("--owner", metavar="NAME", help="whose it is, for the tag (default: USER)")
     add("--disk", type=int, metavar="GIB", help="size of its disk (default: 20)")
+    add("--collector", choices=["native", "glances"], help="what measures on the instance (default: native)")
+    add("--glances-image", metavar="NAME", help="image of Glances (default: nicolargo/glances:latest)")
 
 
 def _parser() -> argparse.ArgumentParser:

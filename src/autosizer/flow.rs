@@ -2,7 +2,8 @@
 //!
 //! Owns one sizing from `prepare` to `clean_up`. The load runs between two stretches of the runtime, because it forks and
 //! has an event loop of its own. Whatever fails or is interrupted, metrics that exist are fetched, and everything that was
-//! made is removed. A second request to stop ends the cleaning too; the ledger keeps what is left for `autosizer gc`.
+//! made is removed. Requests to stop do not end the cleaning, but for the third that comes while it goes on; the ledger
+//! keeps what is left for `autosizer gc`.
 //! Called by the composition root, once for every row of a matrix.
 
 use std::future::Future;
@@ -24,6 +25,8 @@ const LISTEN_EVERY: Duration = Duration::from_millis(100);
 /// Between two probes: at first, and at most.
 const PROBE_FIRST: Duration = Duration::from_millis(50);
 const PROBE_LAST: Duration = Duration::from_secs(1);
+/// So many requests to stop during the cleaning end it.
+const REQUESTS_TO_GIVE_UP: usize = 3;
 /// Lines of the service's log that explain a failure.
 const LOG_LINES: usize = 20;
 
@@ -243,14 +246,16 @@ async fn after<T: Target>(target: &mut T, run: &Run, collector: &Collector, outc
     }
 }
 
-/// Cleans up, whatever happened. Only a second request to stop ends it, whether the first led here or came meanwhile.
+/// Cleans up, whatever happened. Somebody who asks to stop twice wants it to be over, not to leave things running: only
+/// the third request during the cleaning ends it.
 fn clean_up<T: Target>(
     runtime: &Runtime,
     target: &mut T,
     run: &Run,
     load: &mut dyn Load,
 ) -> Result<(), Failure> {
-    let enough = load.interruptions().max(1) + 1;
+    let before = load.interruptions();
+    let mut heard = 0;
     let done = runtime.block_on(async {
         let work = target.clean_up(run);
         tokio::pin!(work);
@@ -258,8 +263,16 @@ fn clean_up<T: Target>(
             tokio::select! {
                 done = &mut work => return done,
                 () = tokio::time::sleep(LISTEN_EVERY) => {
-                    if load.interruptions() >= enough {
+                    let asked = load.interruptions().saturating_sub(before);
+                    if asked >= REQUESTS_TO_GIVE_UP {
                         return Err(Failure::new(Kind::Interrupted, "the cleaning was interrupted"));
+                    }
+                    if asked > heard {
+                        heard = asked;
+                        run.steps.note(&format!(
+                            "Still removing what was started; {} more requests to stop leave it to `autosizer gc`",
+                            REQUESTS_TO_GIVE_UP - asked
+                        ));
                     }
                 }
             }

@@ -192,6 +192,13 @@ impl Options {
                 format!("--instance-type does not go with --on {}", self.on),
             )
             .advise("use --cpus and --memory, or --on ssm")),
+            "local" | "container" if self.target.contains_key("collector") => {
+                Err(Failure::configuration(format!(
+                    "--collector does not go with --on {}",
+                    self.on
+                ))
+                .advise("what the service uses is measured from here; `--monitor glances:FILE` of molotov reads a Glances that runs already"))
+            }
             "local" | "container" | "ssm" => Ok(()),
             other => Err(Failure::configuration(format!("--on is {other:?}"))
                 .advise("it takes local, container or ssm")),

@@ -16,12 +16,15 @@ const SHORTEST_BYTES: usize = 6;
 pub struct Secrets(Vec<String>);
 
 impl Secrets {
-    /// Hides these values from now on. Values of fewer than six bytes are not hidden.
+    /// Hides these values from now on, and each line of those that have several, because texts are shown line by line.
+    /// Values and lines of fewer than six bytes are not hidden.
     pub fn add(&mut self, values: impl IntoIterator<Item = String>) {
-        let long = values
-            .into_iter()
-            .filter(|value| value.trim().len() >= SHORTEST_BYTES);
-        self.0.extend(long);
+        let long = |value: &str| value.trim().len() >= SHORTEST_BYTES;
+        for value in values.into_iter().filter(|value| long(value)) {
+            let lines = value.lines().map(str::trim).filter(|line| long(line));
+            self.0.extend(lines.map(str::to_owned));
+            self.0.push(value);
+        }
         // A value that contains another one goes first.
         self.0.sort_by_key(|value| std::cmp::Reverse(value.len()));
         self.0.dedup();
@@ -52,6 +55,13 @@ mod tests {
             "s3cr3t".to_owned(),
         ]);
         assert_eq!(secrets.hide("x s3cr3t-value 1 s3cr3ty"), "x *** 1 ***y");
+    }
+
+    #[test]
+    fn a_line_of_a_value_is_hidden_too() {
+        let mut secrets = Secrets::default();
+        secrets.add(["-- key --\nMIIEvQIBADANBg\nx\n".to_owned()]);
+        assert_eq!(secrets.hide("at MIIEvQIBADANBg: x"), "at ***: x");
     }
 
     #[test]

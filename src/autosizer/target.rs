@@ -9,7 +9,7 @@
 //!
 //! - **Ledger first**: `run.ledger.plan(…)` before a thing is made, so that `autosizer gc` finishes what a crash left.
 //! - **Cancellation**: the flow drops the future of any step but `clean_up` when the user asks to stop. Hold no promise
-//!   that only the rest of the future keeps. `clean_up` is never dropped, except by a second request to stop.
+//!   that only the rest of the future keeps. `clean_up` is never dropped, except by a third request to stop while it runs.
 //! - **`clean_up` is idempotent**, works after any prefix of the other steps, and tries everything before it returns the
 //!   first failure.
 //! - **Steps name themselves**: `run.steps.begin("pull", "Pulling kinto/kinto-server")`.
@@ -93,6 +93,8 @@ pub struct Ended {
     pub signal: Option<i32>,
     /// Whether the kernel ended it, or one of its processes, for lack of memory.
     pub out_of_memory: bool,
+    /// Whether the disk of its machine was full then.
+    pub disk_full: bool,
 }
 
 impl Ended {
@@ -103,10 +105,11 @@ impl Ended {
             (Some(code), None) => format!("ended with exit code {code}"),
             (None, None) => "ended".to_owned(),
         };
-        if self.out_of_memory {
-            return format!("{how}, out of memory");
+        match (self.out_of_memory, self.disk_full) {
+            (true, _) => format!("{how}, out of memory"),
+            (false, true) => format!("{how}, with its disk full"),
+            (false, false) => how,
         }
-        how
     }
 }
 

@@ -393,13 +393,14 @@ impl Session {
         Ok((found, xml::text(root, &["nextToken"]).to_owned()))
     }
 
-    /// Ends instances; those that are gone are fine.
-    pub async fn terminate(&self, id: &str) -> Result<(), Error> {
+    /// Ends an instance; `false` when there is none, any more or yet.
+    pub async fn terminate(&self, id: &str) -> Result<bool, Error> {
         let mut fields = Fields::default();
         fields.add("InstanceId.1", id);
         match self.ec2("ec2:TerminateInstances", fields).await {
-            Err(error) if error.kind != Kind::NotFound => Err(error),
-            _ => Ok(()),
+            Ok(_) => Ok(true),
+            Err(error) if error.kind == Kind::NotFound => Ok(false),
+            Err(error) => Err(error),
         }
     }
 

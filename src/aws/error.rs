@@ -101,8 +101,8 @@ impl Error {
         }
     }
 
-    /// Whether the same call may succeed in a moment.
-    pub(super) fn is_transient(&self) -> bool {
+    /// Whether the same call may succeed in a moment; it may have taken effect already.
+    pub fn is_transient(&self) -> bool {
         matches!(self.kind, Kind::Throttled | Kind::Service | Kind::NoAnswer)
     }
 }

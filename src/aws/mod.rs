@@ -31,7 +31,7 @@ mod session;
 mod xml;
 
 pub use account::{Identity, Quota, Role};
-pub use commands::{Command, Outcome, Status};
+pub use commands::{Command, NODE_FOLDER, Outcome, Status};
 pub use error::{Error, Kind};
 pub use retry::Poll;
 pub use session::{Options, Session};

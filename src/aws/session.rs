@@ -49,6 +49,8 @@ pub struct Session {
     sdk: SdkConfig,
     connector: SharedHttpConnector,
     credentials: Mutex<Option<Credentials>>,
+    /// Commands whose end was not seen yet, with their instances: for cancelling them where they cannot be listed.
+    pub(super) in_flight: std::sync::Mutex<Vec<(String, String)>>,
     pub(super) ssm: aws_sdk_ssm::Client,
     pub(super) s3: aws_sdk_s3::Client,
 }
@@ -127,6 +129,7 @@ impl Session {
             sdk,
             connector: SharedHttpConnector::new(connector),
             credentials: Mutex::new(None),
+            in_flight: std::sync::Mutex::default(),
         };
         session.credentials("sts:GetCallerIdentity").await?;
         Ok(session)

@@ -66,8 +66,7 @@ impl Sampler for Generator {
             Metric::EventLoopLagSeconds,
             lag.map(|lag| lag.as_secs_f64()),
         );
-        self.ports
-            .fill(&mut sample, &self.roots, &mut self.files);
+        self.ports.fill(&mut sample, &self.roots, &mut self.files);
         if self.has_processes && roots_alive == 0 {
             self.has_processes = false;
             sample.events.push(Event::Exited);

@@ -63,7 +63,7 @@ pub use container::Container;
 pub use driver::{GENERATOR, Monitor, Row, SERVICE, in_words, open};
 pub use error::Error;
 pub use generator::Generator;
-pub use glances::{Glances, History, history as glances_history};
+pub use glances::{Glances, History, history as glances_history, rows as glances_rows};
 pub use host::Host;
 pub use metric::Metric;
 pub use port::Port;

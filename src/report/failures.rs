@@ -2,10 +2,8 @@
 //!
 //! Owns how they are listed. Called by `run`.
 
-use std::fmt::Write as _;
-
 use super::model::{Block, Fault, Section};
-use super::number::{count, duration, percent};
+use super::number::{count, duration, percent, rate};
 use super::table::{Cell, Table, cut};
 use crate::results::Results;
 
@@ -39,41 +37,13 @@ pub(super) fn thresholds(results: &Results) -> Section {
 /// Errors and answers.
 pub(super) fn section(results: &Results) -> Section {
     let mut section = Section::new("failed", "Failures and answers");
-    let counts = &results.counts;
-    let mut runs = format!(
-        "Of {} runs started {} succeeded, {} failed and {} were interrupted",
-        count(counts.started),
-        count(counts.succeeded),
-        count(counts.failed),
-        count(counts.interrupted)
-    );
-    if counts.unfinished > 0 {
-        let _ = write!(runs, "; {} were under way", count(counts.unfinished));
+    section.table(outcomes(results));
+    if results.counts.resent > 0 {
+        section.blocks.push(Block::Text(format!(
+            "{} requests were sent again because a kept connection had been closed.",
+            count(results.counts.resent)
+        )));
     }
-    let answered: u64 = counts
-        .statuses
-        .values()
-        .fold(0, |sum, count| sum.saturating_add(*count));
-    let statuses: Vec<String> = counts
-        .statuses
-        .iter()
-        .filter(|(_, count)| **count > 0)
-        .map(|(class, number)| {
-            let share = percent(*number as f64 / answered as f64);
-            format!("{} × {} ({share})", count(*number), cut(class, 20))
-        })
-        .collect();
-    if !statuses.is_empty() {
-        let _ = write!(runs, ". Answers: {}", statuses.join(", "));
-    }
-    if counts.resent > 0 {
-        let _ = write!(
-            runs,
-            ". {} requests were sent again because a kept connection had been closed",
-            count(counts.resent)
-        );
-    }
-    section.blocks.push(Block::Text(runs + "."));
     let faults: Vec<Fault> = results
         .errors
         .iter()
@@ -101,4 +71,57 @@ pub(super) fn section(results: &Results) -> Section {
         )));
     }
     section
+}
+
+/// What became of all runs and requests: the parts of each add up to what was tried.
+fn outcomes(results: &Results) -> Table {
+    let mut table = Table::new(
+        "outcomes-table",
+        "What became of every run and every request",
+        &["outcome", "#count", "#share", "#per second"],
+    );
+    let mut add = |what: String, part: u64, all: u64| {
+        let share = if all > 0 {
+            part as f64 / all as f64
+        } else {
+            f64::NAN
+        };
+        let speed = results.per_second(part);
+        table.rows.push(vec![
+            Cell::text(&what),
+            Cell::count(part),
+            Cell::number(share, percent(share)),
+            Cell::number(speed, rate(speed)),
+        ]);
+    };
+    let counts = &results.counts;
+    let all = counts.started;
+    add("runs started".to_owned(), all, all);
+    for (what, part) in [
+        ("passed", counts.succeeded),
+        ("failed", counts.failed),
+        ("interrupted", counts.interrupted),
+        ("under way", counts.unfinished),
+    ] {
+        if part > 0 || matches!(what, "passed" | "failed") {
+            add(format!("runs {what}"), part, all);
+        }
+    }
+    let attempts = results.attempts();
+    if attempts.tried > 0 {
+        add("requests tried".to_owned(), attempts.tried, attempts.tried);
+        for (class, part) in counts.statuses.iter().filter(|(_, part)| **part > 0) {
+            let what = format!("requests answered {}", cut(class, 20));
+            add(what, *part, attempts.tried);
+        }
+        let unanswered = attempts.unanswered();
+        if unanswered > 0 || attempts.answered == 0 {
+            add(
+                "requests without an answer".to_owned(),
+                unanswered,
+                attempts.tried,
+            );
+        }
+    }
+    table
 }

@@ -73,33 +73,15 @@ impl Page {
         }
     }
 
-    /// Adds a run that is folded until its title is clicked.
-    pub fn folded(&mut self, title: &str, run: &Run) {
+    /// Adds a run that is shown when it is asked for.
+    pub fn folded(&mut self, label: &str, run: &Run) {
         let _ = write!(
             self.body,
             "<details class=\"run\"><summary>{}</summary>",
-            escaped(title)
+            escaped(label)
         );
         self.run(run);
         self.body.push_str("</details>");
-    }
-
-    /// Adds a heading with a paragraph, for pages that show more than one run.
-    pub fn heading(&mut self, title: &str, text: &str) {
-        let _ = write!(
-            self.body,
-            "<section class=\"verdict\"><h1>{}</h1><p>{}</p></section>",
-            escaped(title),
-            escaped(text)
-        );
-    }
-
-    /// Adds sections that belong to no run above; their charts share this time axis.
-    pub fn sections(&mut self, timeline: Timeline, sections: &[Section]) {
-        let number = self.begin(timeline);
-        for section in sections {
-            self.section_of(section, number);
-        }
     }
 
     fn begin(&mut self, timeline: Timeline) -> usize {

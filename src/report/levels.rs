@@ -136,6 +136,37 @@ fn throughput(found: &Findings, has_requests: bool) -> Chart {
     }
 }
 
+/// Every level that several runs have measured, with a series for each of them.
+pub(super) fn over_each_other<'a>(runs: impl Iterator<Item = (String, &'a Results)>) -> Chart {
+    let mut chart = Chart {
+        id: "over-levels".to_owned(),
+        title: "Throughput against load".to_owned(),
+        note: "Every level that was measured, with its 95 % interval.".to_owned(),
+        across: Across::Level,
+        left: Axis::new("per second", ""),
+        ..Chart::default()
+    };
+    let mut units = Vec::new();
+    for (name, results) in runs {
+        let sizing = results.sizing.as_ref();
+        let Some(found) = sizing.and_then(|sizing| sizing.search.as_ref()) else {
+            continue;
+        };
+        let mut trials: Vec<&Trial> = found.trials.iter().collect();
+        trials.sort_by(|one, other| one.level.total_cmp(&other.level));
+        let has_requests = trials
+            .iter()
+            .any(|trial| trial.requests_per_second.mean > 0.0);
+        let unit = if has_requests { "req/s" } else { "runs/s" };
+        let line = points(&name, unit, &trials, |trial| done(trial, has_requests));
+        chart.lines.push(line);
+        units.push(across(found.unit));
+    }
+    units.dedup();
+    chart.across_title = units.join(", or ");
+    chart
+}
+
 /// The fitted law, if it says something: one that leaves most unexplained would only mislead.
 fn believable(found: &Findings) -> Option<Usl> {
     found

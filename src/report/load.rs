@@ -3,7 +3,7 @@
 //! Owns the charts about the load. Rates are counts of a second by its true length. Called by `run`.
 
 use super::model::{Axis, Block, Chart, Heat, Line, Look, Section, Timeline};
-use super::number::Number;
+use super::number::{Number, count};
 use super::thin::{MOST_POINTS, Thinner};
 use super::{opening, resources};
 use crate::results::{Point, Results};
@@ -42,7 +42,15 @@ pub(super) fn section(results: &Results, timeline: &mut Timeline) -> Section {
     section.chart(series.throughput(results));
     section.chart(series.service_time(results));
     section.chart(resources::utilisation(results, timeline));
-    section.chart(series.failures(results));
+    if results.counts.failed > 0 {
+        section.chart(series.failures(results));
+    } else if results.counts.succeeded > 0 {
+        let text = format!(
+            "No run failed: all {} passed.",
+            count(results.counts.succeeded)
+        );
+        section.blocks.push(Block::Text(text));
+    }
     if let Some(chart) = heat(results) {
         section.chart(chart);
     }
@@ -102,10 +110,10 @@ impl<'a> Charts<'a> {
     }
 
     fn throughput(&self, results: &Results) -> Chart {
-        let has_requests = results.counts.requests > 0;
-        let mut requests = self.rate("requests", "req/s", |point| point.requests);
+        let has_requests = results.attempts().tried > 0;
+        let mut requests = self.rate("requests answered", "req/s", |point| point.requests);
         requests.strong = true;
-        let mut runs = self.rate("successful runs", "runs/s", |point| point.succeeded);
+        let mut runs = self.rate("runs passed", "runs/s", |point| point.succeeded);
         runs.strong = !has_requests;
         let mut workers = self.line("workers", "workers", |point, _| Some(point.workers as f64));
         workers.look = Look::Steps;
@@ -118,6 +126,9 @@ impl<'a> Charts<'a> {
         let mut lines = vec![workers, runs, wanted];
         if results.series.0.iter().any(|point| point.not_started > 0) {
             lines.push(self.rate("not started", "runs/s", |point| point.not_started));
+        }
+        if results.counts.succeeded == 0 {
+            lines.push(self.rate("runs failed", "runs/s", |point| point.failed));
         }
         if has_requests {
             lines.insert(0, requests);
@@ -135,7 +146,7 @@ impl<'a> Charts<'a> {
     }
 
     fn failures(&self, results: &Results) -> Chart {
-        let mut failures = self.rate("failed runs", "runs/s", |point| point.failed);
+        let mut failures = self.rate("runs failed", "runs/s", |point| point.failed);
         failures.look = Look::Bars;
         let mut ratio = self.of_values("share of the last minute", "%", &self.window_ratio());
         ratio.right = true;
@@ -213,7 +224,7 @@ impl<'a> Charts<'a> {
             let limit = rule.limit.as_secs_f64() * 1000.0;
             lines.push(self.limit(&rule.text, "ms", limit, false));
         }
-        let of = if results.counts.requests > 0 {
+        let of = if results.attempts().tried > 0 {
             "request"
         } else {
             "run"

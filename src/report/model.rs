@@ -101,8 +101,11 @@ pub struct Timeline {
 }
 
 impl Timeline {
-    /// Adds the times of some series; returns their place.
+    /// Adds the times of some series, unless they are known; returns their place.
     pub fn axis(&mut self, times: Vec<f64>) -> usize {
+        if let Some(place) = self.axes.iter().position(|known| *known == times) {
+            return place;
+        }
         self.axes.push(times);
         self.axes.len() - 1
     }

@@ -5,7 +5,7 @@
 use super::model::{Card, Gauge, Tone, Verdict};
 use super::number::{bytes, count, duration, percent, rate, time};
 use crate::monitor::{GENERATOR, Metric, Series};
-use crate::results::{Ramp, Results};
+use crate::results::{Ramp, Results, ServiceTime};
 use crate::sizing::Reason;
 use crate::sizing::search::{Capacity, Findings, Interval, Limit, ServiceTimes, Unit};
 use crate::verdict::{Level, Resource, whose};
@@ -110,6 +110,7 @@ pub(super) fn verdict(results: &Results) -> Verdict {
         let verb = if all == 1 { "threshold" } else { "thresholds" };
         remarks.push(format!("{failed} of {all} {verb} did not hold."));
     }
+    remarks.extend(why_nothing_worked(results));
     remarks.extend(lines.map(|line| {
         if line.ends_with('.') {
             line
@@ -165,25 +166,15 @@ fn headline(results: &Results) -> (String, Tone) {
     {
         return ramped(ramp, limit);
     }
-    let (unit, done) = if counts.requests > 0 {
-        ("req/s", counts.requests)
-    } else {
-        ("runs/s", ended)
-    };
-    let seconds = results.meta.elapsed_seconds;
-    let speed = if seconds > 0.0 {
-        done as f64 / seconds
-    } else {
-        0.0
-    };
     let failures = match counts.failed {
         0 => "no run failed".to_owned(),
         failed => format!("{} of runs failed", percent(failed as f64 / ended as f64)),
     };
     let text = format!(
-        "{} {unit} over {}; {failures}.",
-        rate(speed),
-        duration(seconds)
+        "{} {} over {}; {failures}.",
+        rate(results.throughput()),
+        results.throughput_unit(),
+        duration(results.meta.elapsed_seconds)
     );
     let tone = if counts.failed > 0 {
         Tone::Warn
@@ -191,6 +182,37 @@ fn headline(results: &Results) -> (String, Tone) {
         Tone::Good
     };
     (text, tone)
+}
+
+/// What became of the requests of a run of which nothing succeeded, and what was raised most often.
+fn why_nothing_worked(results: &Results) -> Vec<String> {
+    let counts = &results.counts;
+    if counts.succeeded > 0 || counts.failed == 0 {
+        return Vec::new();
+    }
+    let mut remarks = Vec::new();
+    let attempts = results.attempts();
+    if attempts.tried > 0 {
+        remarks.push(match attempts.answered {
+            0 => format!("None of {} requests was answered.", count(attempts.tried)),
+            answered => format!(
+                "Of {} requests {} were answered and {} failed.",
+                count(attempts.tried),
+                count(answered),
+                count(attempts.failed)
+            ),
+        });
+    }
+    if let Some(group) = results.errors.iter().max_by_key(|group| group.count) {
+        remarks.push(format!(
+            "Raised in {} of {} failed runs: {}: {}",
+            count(group.count),
+            count(counts.failed),
+            super::table::cut(&group.kind, 100),
+            super::table::cut(group.message.lines().next().unwrap_or_default(), 200)
+        ));
+    }
+    remarks
 }
 
 /// What a search for the capacity found.
@@ -260,7 +282,7 @@ fn ramped(ramp: &Ramp, limit: Option<String>) -> (String, Tone) {
     }
 }
 
-fn capital(text: &str) -> String {
+pub(super) fn capital(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| {
         first.to_uppercase().chain(chars).collect()
@@ -281,22 +303,36 @@ pub(super) fn cards(results: &Results) -> Vec<Card> {
 fn throughput_card(results: &Results) -> Card {
     let Some((found, capacity)) = findings(results).zip(capacity(results)) else {
         let counts = &results.counts;
-        let unit = if counts.requests > 0 {
-            "req/s"
-        } else {
-            "runs/s"
-        };
+        let attempts = results.attempts();
         let most = results.series.0.iter().map(|point| point.workers).max();
         let most = u64::try_from(most.unwrap_or_default()).unwrap_or_default();
-        let mut details = vec![format!("{} requests", count(counts.requests))];
-        details.push(format!("{} runs started", count(counts.started)));
+        let mut details = Vec::new();
+        if attempts.unanswered() > 0 {
+            details.push(format!(
+                "{} of {} requests answered",
+                count(attempts.answered),
+                count(attempts.tried)
+            ));
+        } else if attempts.tried > 0 {
+            details.push(format!("{} requests, all answered", count(attempts.tried)));
+        }
+        details.push(format!(
+            "{} runs/s passed",
+            rate(results.per_second(counts.succeeded))
+        ));
+        if counts.failed > 0 {
+            details.push(format!(
+                "{} runs/s failed",
+                rate(results.per_second(counts.failed))
+            ));
+        }
         if most > 0 {
             details.push(format!("up to {}", at_level(Unit::Workers, most as f64)));
         }
         return Card {
             label: "Throughput".to_owned(),
             value: rate(results.throughput()),
-            unit: unit.to_owned(),
+            unit: results.throughput_unit().to_owned(),
             status: String::new(),
             tone: Tone::Plain,
             details,
@@ -354,13 +390,24 @@ fn time_card(results: &Results) -> Card {
         return card([p50_seconds, p95_seconds, p99_seconds], "at capacity");
     }
     // Of several kinds of requests the most frequent one: percentiles cannot be averaged.
-    let rows = results.service_times.iter();
-    let main = rows.max_by_key(|row| (!row.is_scenario(), row.count));
-    match main {
-        Some(row) => card(
-            [row.p50_seconds, row.p95_seconds, row.p99_seconds],
-            &super::table::cut(&row.name, 60),
-        ),
+    let most = |rows: &[ServiceTime]| {
+        let rows = rows.iter();
+        rows.max_by_key(|row| (!row.is_scenario(), row.count))
+            .cloned()
+    };
+    match most(&results.service_times) {
+        Some(row) => {
+            let mut card = card(
+                [row.p50_seconds, row.p95_seconds, row.p99_seconds],
+                &super::table::cut(&row.name, 60),
+            );
+            card.details.extend(
+                most(&results.response_times).map(|row| {
+                    format!("{} from the intended start of a run", time(row.p95_seconds))
+                }),
+            );
+            card
+        }
         None => Card {
             label: "Service time p95".to_owned(),
             value: "–".to_owned(),
@@ -396,11 +443,15 @@ fn failure_card(results: &Results) -> Card {
         details.push("at capacity".to_owned());
     }
     if let Some(ratio) = ratio {
-        details.push(format!(
-            "overall {} of {} runs",
-            percent(ratio),
-            count(counts.started)
-        ));
+        let of = format!(
+            "{} of {} runs",
+            count(counts.failed),
+            count(counts.succeeded + counts.failed)
+        );
+        details.push(match at_capacity {
+            Some(_) => format!("overall {}: {of}", percent(ratio)),
+            None => of,
+        });
     }
     if let Some(tolerance) = tolerance {
         details.push(format!("tolerance {}", percent(tolerance)));

@@ -61,11 +61,24 @@ fn verdict(results: &Results) -> Verdict {
         Some((_, Confidence::High)) => Tone::Bad,
         Some(_) => Tone::Warn,
     };
+    let first = lines
+        .next()
+        .unwrap_or_else(|| "Nothing was recorded".to_owned());
+    // What was not found needs no heading of three lines.
+    let (headline, reason) = match first.split_once(": ") {
+        Some((short, reason)) if tone == Tone::Plain => (
+            format!("{short}."),
+            Some(format!("{}.", opening::capital(reason))),
+        ),
+        _ => (first, None),
+    };
     Verdict {
-        headline: lines.next().unwrap_or_else(|| "Nothing was recorded".to_owned()),
+        headline,
         tone,
         line: String::new(),
-        remarks: lines
+        remarks: reason
+            .into_iter()
+            .chain(lines)
             .chain(["No load is known of this recording: that nothing was near its limit does not say that more would \
                      have been possible."
                 .to_owned()])
@@ -84,10 +97,12 @@ fn cards(series: &Series) -> Vec<Card> {
         if let Some((mean, most)) = whole(metric) {
             let mut details = vec![format!("{} in the mean", shown(mean))];
             details.extend(limit(metric).map(|limit| format!("limit {}", shown(limit))));
+            let text = shown(most);
+            let (value, unit) = text.split_once(' ').unwrap_or((&text, ""));
             cards.push(Card {
-                label: label.to_owned(),
-                value: shown(most),
-                unit: "at most".to_owned(),
+                label: format!("{label}, at most"),
+                value: value.to_owned(),
+                unit: unit.to_owned(),
                 status: String::new(),
                 tone: Tone::Plain,
                 details,
@@ -97,19 +112,19 @@ fn cards(series: &Series) -> Vec<Card> {
     add("CPU", Metric::CpuCoresUsed, &|cores| {
         format!("{cores:.2} cores")
     });
-    add("memory", Metric::MemoryBytes, &number::bytes);
+    add("Memory", Metric::MemoryBytes, &number::bytes);
     let rate = |value: f64| format!("{}/s", number::bytes(value));
     add(
-        "network, received",
+        "Network, received",
         Metric::NetworkReceiveBytesPerSecond,
         &rate,
     );
     add(
-        "network, sent",
+        "Network, sent",
         Metric::NetworkTransmitBytesPerSecond,
         &rate,
     );
-    add("disk, read", Metric::DiskReadBytesPerSecond, &rate);
-    add("disk, written", Metric::DiskWriteBytesPerSecond, &rate);
+    add("Disk, read", Metric::DiskReadBytesPerSecond, &rate);
+    add("Disk, written", Metric::DiskWriteBytesPerSecond, &rate);
     cards
 }

@@ -17,7 +17,30 @@ const MOST_CORES: usize = 16;
 /// A limit further above than this would only flatten what is below.
 const LIMIT_IN_SIGHT: f64 = 6.0;
 
-const MEBI: f64 = 1024.0 * 1024.0;
+/// In which unit a chart shows bytes: that in which one would say its largest value.
+struct Scale {
+    unit: &'static str,
+    per_second: &'static str,
+    factor: f64,
+}
+
+impl Scale {
+    fn of(most: f64) -> Self {
+        const KIBI: f64 = 1024.0;
+        let (unit, per_second, size) = if most >= 2.0 * KIBI.powi(3) {
+            ("GiB", "GiB/s", KIBI.powi(3))
+        } else if most >= KIBI.powi(2) {
+            ("MiB", "MiB/s", KIBI.powi(2))
+        } else {
+            ("KiB", "KiB/s", KIBI)
+        };
+        Self {
+            unit,
+            per_second,
+            factor: 1.0 / size,
+        }
+    }
+}
 
 /// One target, thinned.
 struct Charts<'a> {
@@ -147,81 +170,78 @@ impl<'a> Charts<'a> {
     }
 
     fn memory(&self) -> Chart {
-        let mut lines = vec![
-            self.strong(Metric::MemoryBytes, "in use", "MiB", 1.0 / MEBI),
-            self.line(
-                Metric::MemoryChargedBytes,
-                "with page cache",
-                "MiB",
-                1.0 / MEBI,
-            ),
-            self.line(Metric::SwapBytes, "swap", "MiB", 1.0 / MEBI),
-        ];
         let most = self.most(Metric::MemoryBytes).unwrap_or_default();
         let limit = self.most(Metric::MemoryLimitBytes);
-        let mut note = String::new();
-        match limit {
-            Some(limit) if limit <= most * LIMIT_IN_SIGHT => {
-                lines.push(self.limit(Metric::MemoryLimitBytes, "limit", "MiB", 1.0 / MEBI));
-            }
-            Some(limit) => note = format!("The limit, {}, is far above.", number::bytes(limit)),
-            None => {}
+        let in_sight = limit.filter(|limit| *limit <= most * LIMIT_IN_SIGHT);
+        let charged = self.most(Metric::MemoryChargedBytes).unwrap_or_default();
+        let scale = Scale::of(in_sight.unwrap_or_default().max(most).max(charged));
+        let line = |metric, name| self.line(metric, name, scale.unit, scale.factor);
+        let mut lines = vec![
+            Line {
+                strong: true,
+                ..line(Metric::MemoryBytes, "in use")
+            },
+            line(Metric::MemoryChargedBytes, "with page cache"),
+        ];
+        if self.most(Metric::SwapBytes) > Some(0.0) {
+            lines.push(line(Metric::SwapBytes, "swap"));
         }
-        let chart = self.chart("memory", "Memory", Axis::new("memory", "MiB"), None, lines);
+        let mut note = String::new();
+        if in_sight.is_some() {
+            lines.push(self.limit(Metric::MemoryLimitBytes, "limit", scale.unit, scale.factor));
+        } else if let Some(limit) = limit {
+            note = format!("The limit, {}, is far above.", number::bytes(limit));
+        }
+        let axis = Axis::new("memory", scale.unit);
+        let chart = self.chart("memory", "Memory", axis, None, lines);
         Chart { note, ..chart }
     }
 
     fn disk(&self) -> Chart {
-        let lines = vec![
-            self.line(Metric::DiskReadBytesPerSecond, "read", "MiB/s", 1.0 / MEBI),
-            self.line(
-                Metric::DiskWriteBytesPerSecond,
-                "written",
-                "MiB/s",
-                1.0 / MEBI,
-            ),
-            Line {
-                strong: true,
-                ..self.right(Metric::DiskBusyRatio, "busy")
-            },
-        ];
-        let right = Axis::new("busy", "%").at_least(10.0);
-        self.chart(
+        self.traffic(
             "disk",
             "Disk",
-            Axis::new("transferred", "MiB/s").at_least(1.0),
-            Some(right),
-            lines,
+            [
+                (Metric::DiskReadBytesPerSecond, "read"),
+                (Metric::DiskWriteBytesPerSecond, "written"),
+            ],
+            (Metric::DiskBusyRatio, "busy"),
         )
     }
 
     fn network(&self) -> Chart {
-        let lines = vec![
-            self.line(
-                Metric::NetworkReceiveBytesPerSecond,
-                "received",
-                "MiB/s",
-                1.0 / MEBI,
-            ),
-            self.line(
-                Metric::NetworkTransmitBytesPerSecond,
-                "sent",
-                "MiB/s",
-                1.0 / MEBI,
-            ),
-            Line {
-                strong: true,
-                ..self.right(Metric::NetworkBusyRatio, "of the link")
-            },
-        ];
-        let right = Axis::new("of the link", "%").at_least(10.0);
-        self.chart(
+        self.traffic(
             "network",
             "Network",
-            Axis::new("transferred", "MiB/s").at_least(1.0),
-            Some(right),
-            lines,
+            [
+                (Metric::NetworkReceiveBytesPerSecond, "received"),
+                (Metric::NetworkTransmitBytesPerSecond, "sent"),
+            ],
+            (Metric::NetworkBusyRatio, "of the link"),
         )
+    }
+
+    /// Bytes in both directions, and how busy what carries them was.
+    fn traffic(
+        &self,
+        id: &str,
+        title: &str,
+        directions: [(Metric, &str); 2],
+        (busy, name): (Metric, &str),
+    ) -> Chart {
+        let most = directions.map(|(metric, _)| self.most(metric).unwrap_or_default());
+        let scale = Scale::of(most.into_iter().fold(0.0, f64::max));
+        let mut lines: Vec<Line> = directions
+            .into_iter()
+            .map(|(metric, name)| self.line(metric, name, scale.per_second, scale.factor))
+            .collect();
+        lines.push(Line {
+            strong: true,
+            ..self.right(busy, name)
+        });
+        let right = Axis::new(name, "%").at_least(10.0);
+        let left = Axis::new("transferred", scale.per_second).at_least(1.0);
+        self.chart(id, title, left, Some(right), lines)
     }
 
     fn pressure(&self) -> Chart {
@@ -232,7 +252,7 @@ impl<'a> Charts<'a> {
         ];
         let chart = self.chart(
             "pressure",
-            "Waiting (PSI)",
+            "Waiting for resources (PSI)",
             Axis::new("of the time", "%").at_least(10.0),
             None,
             lines,
@@ -285,17 +305,29 @@ pub(super) fn section(
     }
     section.chart(charts.cpu());
     section.chart(charts.memory());
-    section.chart(charts.disk());
-    section.chart(charts.network());
-    section.chart(charts.pressure());
-    let sockets = charts.sockets();
-    // Zeros all the way are no news here.
-    if sockets
-        .lines
-        .iter()
-        .any(|line| line.y.iter().any(|value| value.0 > 0.0))
-    {
-        section.chart(sockets);
+    let mut idle = Vec::new();
+    for chart in [
+        charts.disk(),
+        charts.network(),
+        charts.pressure(),
+        charts.sockets(),
+    ] {
+        // Zeros all the way need no picture.
+        if chart
+            .lines
+            .iter()
+            .any(|line| line.y.iter().any(|value| value.0 > 0.0))
+        {
+            section.chart(chart);
+        } else if !chart.is_empty() {
+            idle.push(chart.title);
+        }
+    }
+    if !idle.is_empty() {
+        section.blocks.push(Block::Text(format!(
+            "Measured, and zero all the time: {}.",
+            idle.join(", ")
+        )));
     }
     section.table(table(id, series, level));
     section

@@ -26,6 +26,11 @@ impl Run {
             .monitor
             .iter()
             .partition(|series| series.source == GENERATOR);
+        // Of what fails the errors come before the resources.
+        let failing = results.counts.failed > 0;
+        if failing {
+            sections.push(failures::section(results));
+        }
         for (number, series) in targets.into_iter().enumerate() {
             let id = format!("target-{number}");
             let title = format!("Resources of {}", in_words(&series.source));
@@ -39,7 +44,9 @@ impl Run {
             ));
         }
         sections.push(times::section(results));
-        sections.push(failures::section(results));
+        if !failing {
+            sections.push(failures::section(results));
+        }
         let mut generator = resources::lag(results, &mut timeline);
         for series in generators {
             let level = opening::level(results);

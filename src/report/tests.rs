@@ -5,7 +5,8 @@ use std::path::Path;
 
 use super::html::page;
 use super::model::{Block, Run, Tone};
-use crate::results::{ErrorGroup, Meta, Point, Results, Series, ServiceTime, sample};
+use super::table::Cell;
+use crate::results::{Counts, ErrorGroup, Meta, Point, Results, Series, ServiceTime, sample};
 
 /// The stored model, which `UPDATE_SNAPSHOTS=1` writes anew.
 const SNAPSHOT: &str = "src/report/snapshots/run.json";
@@ -48,6 +49,65 @@ fn the_answer_comes_first() {
     assert!(at("class=\"cards\"") < at("<figure"));
     assert!(page.contains("Limited by CPU of pid:7 (high confidence)"));
     assert!(page.contains("✗ no"));
+}
+
+#[test]
+fn what_was_refused_adds_up() {
+    let mut results = sample::results();
+    (results.sizing, results.verdict) = (None, None);
+    results.counts = Counts {
+        started: 100,
+        failed: 100,
+        ..Counts::default()
+    };
+    for row in &mut results.service_times {
+        row.failed = row.count;
+    }
+    let run = Run::of(&results);
+    assert_eq!(run.verdict.headline, "Nothing worked: all 100 runs failed.");
+    let remarks = run.verdict.remarks.join(" ");
+    assert!(
+        remarks.contains("None of 200 requests was answered.")
+            && remarks
+                .contains("Raised in 10 of 100 failed runs: AssertionError: assert 500 == 200"),
+        "{remarks}"
+    );
+    let throughput = &run.cards[0];
+    assert_eq!(
+        (throughput.value.as_str(), throughput.unit.as_str()),
+        ("0", "req/s")
+    );
+    assert_eq!(
+        throughput.details,
+        [
+            "0 of 200 requests answered",
+            "0 runs/s passed",
+            "10 runs/s failed",
+            "up to 4 workers"
+        ]
+    );
+    let table = run.sections.iter().find_map(|section| {
+        section.blocks.iter().find_map(|block| match block {
+            Block::Table(table) if table.id == "outcomes-table" => Some(table),
+            _ => None,
+        })
+    });
+    let shown: Vec<String> = table
+        .unwrap()
+        .rows
+        .iter()
+        .map(|row| row.iter().map(Cell::shown).collect::<Vec<_>>().join(" | "))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "runs started | 100 | 100 % | 10",
+            "runs passed | 0 | 0 % | 0",
+            "runs failed | 100 | 100 % | 10",
+            "requests tried | 200 | 100 % | 20",
+            "requests without an answer | 200 | 100 % | 20",
+        ]
+    );
 }
 
 #[test]

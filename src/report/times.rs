@@ -31,11 +31,8 @@ fn histogram(row: &ServiceTime) -> Option<Distribution> {
     recorder
         .merge(&STANDARD.decode(&row.histogram).ok()?)
         .ok()?;
-    let kind = if row.is_scenario() {
-        Kind::Scenario
-    } else {
-        Kind::Request
-    };
+    let kinds = [Kind::Request, Kind::Scenario, Kind::Response];
+    let kind = kinds.into_iter().find(|kind| kind.as_str() == row.kind)?;
     let distribution = recorder.distribution(kind, |_| true);
     (distribution.count() > 0).then_some(distribution)
 }
@@ -57,6 +54,7 @@ fn distribution(results: &Results) -> Chart {
             ..line
         }));
     }
+    lines.extend(responses(results));
     let scenarios = rows.iter().filter(|row| row.is_scenario());
     let place = |row: &ServiceTime| if row.is_scenario() { "scenario " } else { "" };
     for row in chosen.into_iter().chain(scenarios).take(MOST_CURVES) {
@@ -80,8 +78,20 @@ fn distribution(results: &Results) -> Chart {
     }
 }
 
+/// Of all runs that a rate asked for, from when they were to start: what waiting adds is between this curve and the others.
+fn responses(results: &Results) -> Option<Line> {
+    let mut all = Distribution::default();
+    for distribution in results.response_times.iter().filter_map(histogram) {
+        all.merge(&distribution);
+    }
+    curve("runs, from their intended start", &all, false)
+}
+
 /// Percentiles up to the one that a single sample stands for.
 fn curve(name: &str, distribution: &Distribution, hidden: bool) -> Option<Line> {
+    if distribution.count() == 0 {
+        return None;
+    }
     let decades = (distribution.count().max(2) as f64).log10();
     let mut x = Vec::new();
     let mut y = Vec::new();
@@ -110,13 +120,27 @@ fn curve(name: &str, distribution: &Distribution, hidden: bool) -> Option<Line> 
 fn table(results: &Results) -> Table {
     let mut table = Table::new(
         "times-table",
-        "Every scenario and request; service times in milliseconds",
+        if results.response_times.is_empty() {
+            "Every scenario and request; service times in milliseconds"
+        } else {
+            "Every scenario and request; times in milliseconds, responses from the intended start"
+        },
         &[
-            "name", "kind", "#count", "#failed", "#mean", "#p50", "#p90", "#p95", "#p99", "#p99.9",
-            "#max", "#size",
+            "name",
+            "kind",
+            "#attempts",
+            "#failed",
+            "#mean",
+            "#p50",
+            "#p90",
+            "#p95",
+            "#p99",
+            "#p99.9",
+            "#max",
+            "#size",
         ],
     );
-    for row in &results.service_times {
+    for row in results.service_times.iter().chain(&results.response_times) {
         let failed = if row.count > 0 {
             row.failed as f64 / row.count as f64
         } else {

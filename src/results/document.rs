@@ -429,20 +429,6 @@ impl Results {
         }
         Ok(recorder)
     }
-
-    /// Requests answered per second over the whole run; runs that ended, when there were no requests.
-    pub fn throughput(&self) -> f64 {
-        let done = if self.counts.requests > 0 {
-            self.counts.requests
-        } else {
-            self.counts.succeeded + self.counts.failed
-        };
-        if self.meta.elapsed_seconds > 0.0 {
-            done as f64 / self.meta.elapsed_seconds
-        } else {
-            0.0
-        }
-    }
 }
 
 #[cfg(test)]

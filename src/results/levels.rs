@@ -59,9 +59,10 @@ fn judged(findings: &Findings) -> Option<usize> {
         return last;
     };
     let longest_from = |lowest: f64, highest: f64| {
-        let held = findings.trials.iter().enumerate().filter(|(_, trial)| {
-            trial.sustainable() && (lowest..=highest).contains(&trial.level)
-        });
+        let held =
+            findings.trials.iter().enumerate().filter(|(_, trial)| {
+                trial.sustainable() && (lowest..=highest).contains(&trial.level)
+            });
         held.max_by(|(_, a), (_, b)| a.length.cmp(&b.length))
     };
     let own = longest_from(capacity * (1.0 - 1e-6), capacity * (1.0 + 1e-6));

@@ -115,37 +115,52 @@ impl Results {
 
     fn figures_to(&self, out: &mut String) {
         let counts = &self.counts;
-        let noun = if counts.requests > 0 {
-            "requests"
-        } else {
-            "runs"
+        let share = |failed: u64, all: u64| {
+            if all == 0 {
+                String::new()
+            } else {
+                format!(" ({:.2} %)", failed as f64 / all as f64 * 100.0)
+            }
         };
         let _ = writeln!(
             out,
-            "| {noun} per second | runs | failed | interrupted | responses | time |"
-        );
-        out.push_str("|--:|--:|--:|--:|--:|--:|\n");
-        let ratio = counts
-            .error_ratio()
-            .map_or_else(String::new, |ratio| format!(" ({:.2} %)", ratio * 100.0));
-        let statuses = counts.statuses.iter().filter(|(_, count)| **count > 0);
-        let statuses: Vec<String> = statuses
-            .map(|(class, count)| format!("{}: {count}", escaped(class)))
-            .collect();
-        let statuses = if statuses.is_empty() {
-            "–".to_owned()
-        } else {
-            statuses.join(" ")
-        };
-        let _ = writeln!(
-            out,
-            "| {:.1} | {} | {}{ratio} | {} | {statuses} | {:.0} s |\n",
-            self.throughput(),
-            counts.started,
-            counts.failed,
-            counts.interrupted + counts.unfinished,
+            "| in {:.0} s | attempts | passed | failed | interrupted | passed per second | failed per second | answers |",
             self.meta.elapsed_seconds
         );
+        out.push_str("|---|--:|--:|--:|--:|--:|--:|---|\n");
+        let _ = writeln!(
+            out,
+            "| runs | {} | {} | {}{} | {} | {:.1} | {:.1} | |",
+            counts.started,
+            counts.succeeded,
+            counts.failed,
+            share(counts.failed, counts.succeeded + counts.failed),
+            counts.interrupted + counts.unfinished,
+            self.per_second(counts.succeeded),
+            self.per_second(counts.failed)
+        );
+        let attempts = self.attempts();
+        if attempts.tried > 0 {
+            let statuses = counts.statuses.iter().filter(|(_, count)| **count > 0);
+            let mut answers: Vec<String> = statuses
+                .map(|(class, count)| format!("{}: {count}", escaped(class)))
+                .collect();
+            if attempts.unanswered() > 0 {
+                answers.push(format!("no answer: {}", attempts.unanswered()));
+            }
+            let _ = writeln!(
+                out,
+                "| requests | {} | {} | {}{} | | {:.1} | {:.1} | {} |",
+                attempts.tried,
+                attempts.passed(),
+                attempts.failed,
+                share(attempts.failed, attempts.tried),
+                self.per_second(attempts.passed()),
+                self.per_second(attempts.failed),
+                answers.join(", ")
+            );
+        }
+        out.push('\n');
         for line in &counts.lost_processes {
             let _ = writeln!(out, "> ⚠️ {}\n", escaped(line));
         }
@@ -283,7 +298,7 @@ fn times_to(out: &mut String, title: &str, rows: &[ServiceTime]) {
         return;
     }
     let heading = format!(
-        "| {title} | count | failed | mean | p50 | p90 | p95 | p99 | max |\n\
+        "| {title} | attempts | failed | mean | p50 | p90 | p95 | p99 | max |\n\
          |---|--:|--:|--:|--:|--:|--:|--:|--:|\n"
     );
     out.push_str(&heading);

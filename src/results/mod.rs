@@ -7,6 +7,7 @@
 //! | file | owns |
 //! |---|---|
 //! | `document` | what the document holds |
+//! | `attempts` | what became of requests, and the throughput |
 //! | `series` | the run second by second |
 //! | `service_time_map` | how many requests took how long, over the time of the run |
 //! | `starts` | what became of the starts that a rate asked for |
@@ -20,6 +21,7 @@
 //! | `csv`, `junit`, `markdown`, `summary` | the other formats |
 //! | `resources` | the table of what was used |
 
+mod attempts;
 mod collect;
 mod csv;
 mod document;
@@ -39,6 +41,7 @@ mod starts;
 mod summary;
 mod threshold;
 
+pub use attempts::Attempts;
 pub use collect::{Collector, Totals};
 pub use document::{
     Counts, ErrorGroup, Exit, FormatError, Meta, Output, Ramp, Results, SCHEMA, ServiceTime, Sizing,

@@ -115,9 +115,25 @@ impl Results {
         if !statuses.is_empty() {
             let _ = write!(text, "\nHTTP responses  {}", statuses.join("  "));
         }
+        let attempts = self.attempts();
+        if attempts.tried > 0 {
+            let _ = write!(
+                text,
+                "\nRequests        {} tried, {} passed, {} failed ({} without an answer)",
+                attempts.tried,
+                attempts.passed(),
+                attempts.failed,
+                attempts.unanswered()
+            );
+        }
+        let what = if attempts.tried > 0 {
+            "requests answered"
+        } else {
+            "runs passed"
+        };
         let _ = write!(
             text,
-            "\nThroughput      {:.1} per second over {:.1} s",
+            "\nThroughput      {:.1} {what} per second over {:.1} s",
             self.throughput(),
             self.meta.elapsed_seconds
         );
@@ -172,7 +188,10 @@ mod tests {
             "{text}"
         );
         assert!(
-            text.contains("Throughput      20.0 per second over 10.0 s"),
+            text.contains(
+                "Requests        200 tried, 200 passed, 0 failed (0 without an answer)\n\
+                 Throughput      20.0 requests answered per second over 10.0 s"
+            ),
             "{text}"
         );
         assert!(

@@ -6,8 +6,9 @@ import copy
 import json
 import random
 
+import jsonschema
 import pytest
-from _services import Handler, serving, tool
+from _services import TREE, Handler, serving, tool
 from command import run, write
 
 SCRIPT = """
@@ -96,6 +97,43 @@ def test_a_worse_run_has_regressed_and_the_same_has_not(runs):
     assert "✓ improved" in turned and "regressed  " not in turned
 
 
+def strict(schema):
+    """Refuse what the schema does not describe: a new field has to be described, too."""
+    if isinstance(schema, dict):
+        closed = {"additionalProperties": False} if "properties" in schema else {}
+        return {**{name: strict(part) for name, part in schema.items()}, **closed}
+    return [strict(part) for part in schema] if isinstance(schema, list) else schema
+
+
+def validate(comparison):
+    schema = json.loads((TREE / "docs" / "comparison.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(comparison, strict(schema), jsonschema.Draft202012Validator)
+
+
+def paced(folder, url, name, workers):
+    """Run at a rate; return where the results are."""
+    words = ("--rate", "150", "-d", "3", "-w", str(workers), "--rate-seed", "7")
+    done = run(folder, "-c", "--json", f"{name}.json", *words, URL=url)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / f"{name}.json"
+
+
+def test_response_times_of_runs_at_a_rate_are_compared(tmp_path):
+    write(tmp_path, SCRIPT)
+    with serving(Small) as (url, _):
+        one, other = (paced(tmp_path, url, name, 20) for name in ("one", "other"))
+    done = tool("report", "compare", one, other, "--json", "-")
+    assert done.returncode == 0, done.stderr
+    comparison = json.loads(done.stdout)
+    validate(comparison)
+    for identity in ("response_p50", "response_p95", "response_p99", "p95"):
+        found = metric(comparison, identity)
+        assert found["unit"] == "seconds" and not found["more_is_better"]
+        assert all(value["value"] > 0 for value in found["values"]), found
+    assert not [caution for caution in comparison["cautions"] if "rate" in caution]
+
+
 def test_the_exit_code_is_asked_for(runs):
     baseline, same, worse = runs
     assert tool("report", "compare", baseline, worse).returncode == 0
@@ -111,6 +149,7 @@ def test_json_has_every_number(runs, tmp_path):
     done = tool("report", "compare", *runs, "--json", tmp_path / "out.json", "--margin", "4")
     assert done.returncode == 0, done.stderr
     comparison = json.loads((tmp_path / "out.json").read_text())
+    validate(comparison)
     assert (comparison["schema"], comparison["margin"], comparison["confidence"]) == (1, 0.04, 0.95)
     assert [one["letter"] for one in comparison["runs"]] == ["A", "B", "C"]
     throughput = metric(comparison, "throughput")
@@ -140,6 +179,14 @@ def test_markdown_and_the_page_hold_hostile_names(document, tmp_path):
     assert "❌ **B against A: " in markdown and "a\\|b.json" in markdown
     tables = [line for line in markdown.splitlines() if line.startswith("| ✗ regressed")]
     assert tables and all(line.replace("\\|", "").count("|") == 6 for line in tables)
+    # What did not change is folded; several pairs have a heading each.
+    assert "<details><summary>" in markdown and "| = unchanged |" in markdown
+    assert "5 % do not matter" in markdown and "###" not in markdown
+    three = tool("report", "compare", one, other, one, "--markdown", "-").stdout
+    assert [line for line in three.splitlines() if line.startswith("###")] == [
+        "### B against A",
+        "### C against A",
+    ]
     page = (tmp_path / "out.html").read_text()
     assert page.startswith("<!DOCTYPE html>") and "alert(1)</script>" not in page
     assert "B against A: " in page and "Benjamini" in page

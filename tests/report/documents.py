@@ -7,6 +7,7 @@ from it, so they have whatever a real document has.
 from __future__ import annotations
 
 import copy
+import csv
 import json
 from pathlib import Path
 
@@ -161,3 +162,45 @@ def many_names(document, names):
         {**row, "name": f"GET host/{number}", "count": number + 1} for number in range(names)
     ]
     return document
+
+
+def plain(document, slower=1.0):
+    """Return a run that sized nothing: its workers at once, each second that much slower."""
+    document = copy.deepcopy(document)
+    for name in ("sizing", "verdict"):
+        document[name] = None
+    series = document["series"]
+    series["workers"] = [4] * len(series["workers"])
+    for name in ("p50_seconds", "p95_seconds", "p99_seconds"):
+        series[name] = [value and value * slower for value in series[name]]
+    for name in ("requests", "started", "succeeded"):
+        series[name] = [round(value / slower) for value in series[name]]
+    return document
+
+
+def refused(document):
+    """Return a run whose every request was refused."""
+    document = plain(document)
+    counts, series = document["counts"], document["series"]
+    counts.update(requests=0, succeeded=0, failed=counts["started"], interrupted=0)
+    counts["statuses"] = dict.fromkeys(counts["statuses"], 0)
+    series.update(failed=series["started"], succeeded=[0] * len(series["started"]))
+    series["requests"] = [0] * len(series["started"])
+    for row in document["service_times"]:
+        row["failed"] = row["count"]
+    return document
+
+
+def glances(path, name):
+    """Write what Glances exports of a container of that name: a row every two seconds for three minutes."""
+    kinds = "name cpu_percent memory_usage memory_limit network_rx network_tx io_rx io_wx".split()
+    columns = ["timestamp", "cpu.total", "cpu.cpucore", *(f"containers.{name}.{kind}" for kind in kinds)]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        for second in range(0, 180, 2):
+            busy = 150 if 60 <= second < 120 else 20
+            amounts = (10_000 * busy, 20_000 * busy, 100_000, 5_000 * busy)
+            memory = 200_000_000 + second * 1_000_000
+            time = f"2026-11-25 10:{second // 60:02}:{second % 60:02}"
+            writer.writerow([time, "40.0", "2", name, busy + second % 7, memory, 1_000_000_000, *amounts])

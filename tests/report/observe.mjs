@@ -3,13 +3,16 @@
 //   node observe.mjs NODE_MODULES CHROMIUM PAGE.html:CHECK,CHECK...
 //
 // Judges nothing: test_page.py does, and it says what is looked at beside errors, requests, widths and charts: `audit`,
-// `pointer` (legend, cursor, zoom, table), `sorting`, `paper`, `phone`. Every page is opened on its own, with all requests but the page itself refused and
-// noted, and with a function `injected` that hostile texts try to call.
+// `pointer` (legend, cursor, zoom, table), `sorting`, `paper`, `phone`. Every page is opened on its own, with all requests
+// but the page itself refused and noted, and with a function `injected` that hostile texts try to call. Pages are looked
+// at in the order in which they are named, some at once.
 
 import { createRequire } from "node:module";
 import { readFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 import path from "node:path";
+
+const AT_ONCE = 3;
 
 const [modules, executablePath, ...wanted] = process.argv.slice(2);
 const load = createRequire(path.join(modules, "node_modules", "x.js"));
@@ -216,10 +219,14 @@ async function observe(browser, file, checks) {
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu"] });
 try {
   const all = {};
-  for (const one of wanted) {
-    const [file, checks] = one.split(":");
-    all[path.basename(file, ".html")] = await observe(browser, file, checks.split(","));
-  }
+  const left = [...wanted];
+  const work = async () => {
+    for (let one = left.shift(); one !== undefined; one = left.shift()) {
+      const [file, checks] = one.split(":");
+      all[path.basename(file, ".html")] = await observe(browser, file, checks.split(","));
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, work));
   console.log(JSON.stringify(all));
 } finally {
   await browser.close();

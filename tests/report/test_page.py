@@ -1,6 +1,7 @@
-"""The report's page as a browser shows it, of a real sizing run and of what is made of it.
+"""The pages of ``molotov-report`` as a browser shows them, of a real sizing run and of what is made of it.
 
-Chromium opens every page once, driven by ``observe.mjs``; the tests judge what it saw.
+Those of one run, of runs compared, and of a recording by Glances. Chromium opens every page once, driven by
+``observe.mjs``; the tests judge what it saw.
 """
 
 from __future__ import annotations
@@ -15,39 +16,58 @@ import documents
 import pytest
 
 HERE = Path(__file__).parent
-PAGE_BYTES = 5_000_000
-LONG_PAGE_BYTES = 7_000_000
+#: Of a page without data, and of one of eight hours; plotly.js is most of the first.
+PAGE_BYTES = 800_000
+LONG_PAGE_BYTES = 3_000_000
 
 
 def made():
     sizing = documents.sizing()
+    hostile = documents.hostile(sizing)
     return {
         "sizing": sizing,
         "matrix": documents.matrix(sizing),
         "ten_minutes": documents.stretched(sizing, 600),
         "eight_hours": documents.stretched(sizing, 8 * 3600),
-        "hostile": documents.hostile(sizing),
+        "hostile": hostile,
         "many_names": documents.many_names(sizing, 10_000),
         "gaps": documents.full_of_gaps(sizing),
         "one_sample": documents.emptied(sizing, 1),
         "no_samples": documents.emptied(sizing, 0),
+        "refused": documents.refused(sizing),
+        "plain": documents.plain(sizing),
+        "slower": documents.plain(sizing, slower=1.5),
+        "hostile_plain": documents.plain(hostile),
     }
 
 
-#: What the browser looks at on each page, beside errors, requests, width and charts.
+#: Pages of other commands, with what they are made of.
+COMMANDS = {
+    "compared": ["compare", "plain.json", "slower.json", "hostile_plain.json"],
+    "compared_sized": ["compare", "sizing.json", "hostile.json"],
+    "glances": ["glances", "glances.csv"],
+}
+
+#: What the browser looks at on each page, beside errors, requests, width and charts; the slow ones first.
 CHECKS = {
     "sizing": "audit,pointer,sorting,paper,phone",
     "matrix": "audit,paper,phone",
-    "ten_minutes": "",
     "eight_hours": "pointer,paper",
     "hostile": "audit,paper,phone",
+    "compared": "audit,pointer,paper,phone",
     "many_names": "sorting,phone",
+    "glances": "audit,pointer,paper,phone",
+    "compared_sized": "audit,phone",
+    "refused": "audit,phone",
     "gaps": "phone",
-    "one_sample": "audit,phone",
+    "one_sample": "phone",
+    "ten_minutes": "",
     "no_samples": "audit,phone",
 }
 PAGES = list(CHECKS)
 CHARTED = PAGES[:-1]
+#: Of measured runs: whatever is drawn has something in it.
+FILLED = ["sizing", "compared", "compared_sized", "glances"]
 
 
 def checked(check):
@@ -60,9 +80,12 @@ def pages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pages")
     for name, document in made().items():
         (folder / f"{name}.json").write_text(json.dumps(document))
-        page = folder / f"{name}.html"
-        command = [sys.executable, "-m", "molotov.report", "html", folder / f"{name}.json", "-o", page]
-        subprocess.run(command, check=True, timeout=300)
+    documents.glances(folder / "glances.csv", documents.HOSTILE[0])
+    for name in PAGES:
+        words = COMMANDS.get(name, ["html", f"{name}.json"])
+        option = "--html" if name in COMMANDS else "-o"
+        command = [sys.executable, "-m", "molotov.report", *words, option, f"{name}.html"]
+        subprocess.run(command, cwd=folder, check=True, timeout=300, stdout=subprocess.DEVNULL)
     return folder
 
 
@@ -123,23 +146,35 @@ def test_every_chart_is_drawn(seen, name):
     assert [one["id"] for one in charts if not one["drawn"]] == []
 
 
-def test_no_chart_of_a_real_run_is_empty(seen):
-    assert [one["id"] for one in seen["sizing"]["charts"] if one["empty"]] == []
+@pytest.mark.parametrize("name", FILLED)
+def test_no_chart_of_a_real_run_is_empty(seen, name):
+    assert [one["id"] for one in seen[name]["charts"] if one["empty"]] == []
 
 
-def test_the_answer_is_the_heading(seen):
-    assert "req/s" in seen["sizing"]["heading"]
-    assert "No run ended" not in seen["sizing"]["heading"]
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("sizing", "req/s"),
+        ("compared", "B has regressed; C has no change that is certain"),
+        ("compared_sized", "B has no change that is certain"),
+        ("glances", "Not enough evidence"),
+        ("refused", "Nothing worked: all 1,225 runs failed"),
+        ("one_sample", "req/s"),
+    ],
+)
+def test_the_answer_is_the_heading(seen, name, part):
+    assert part in seen[name]["heading"]
 
 
 def test_the_answer_of_several_rows_is_the_heading(seen):
     assert "Take 0.5 CPU: it takes 67" in seen["matrix"]["heading"]
 
 
-def test_the_legend_hides_and_isolates(seen):
-    legend = seen["sizing"]["legend"]
+@pytest.mark.parametrize("name", checked("pointer"))
+def test_the_legend_hides_and_isolates(seen, name):
+    legend = seen[name]["legend"]
     count = len(legend["before"])
-    assert count > 2 and all(legend["before"])
+    assert count > 1 and all(legend["before"])
     assert legend["hidden"]["pressed"] == [False] + [True] * (count - 1)
     assert legend["hidden"]["visible"] == legend["hidden"]["pressed"]
     assert legend["alone"]["pressed"] == [False, True] + [False] * (count - 2)
@@ -147,11 +182,11 @@ def test_the_legend_hides_and_isolates(seen):
     assert all(legend["after"])
 
 
-@pytest.mark.parametrize("name", ["sizing", "eight_hours"])
+@pytest.mark.parametrize("name", checked("pointer"))
 def test_charts_show_the_same_time(seen, name):
     zoom = seen[name]["zoom"]
     first = zoom["zoomed"][0]
-    assert len(zoom["zoomed"]) > 5
+    assert len(zoom["zoomed"]) > 3
     assert all(one == first for one in zoom["zoomed"])
     whole = zoom["whole"][0]
     assert all(one == whole for one in zoom["whole"])
@@ -159,9 +194,12 @@ def test_charts_show_the_same_time(seen, name):
     assert 0.15 < share < 0.35
 
 
-def test_the_cursor_is_in_every_chart(seen):
-    cursor = seen["sizing"]["cursor"]
-    assert "requests" in cursor["readout"]
+@pytest.mark.parametrize(
+    ("name", "part"), [("sizing", "requests answered"), ("compared", "req/s"), ("glances", "cores")]
+)
+def test_the_cursor_is_in_every_chart(seen, name, part):
+    cursor = seen[name]["cursor"]
+    assert part in cursor["readout"]
     assert cursor["cursors"] > 2
     assert cursor["values"] > 5
 
@@ -171,7 +209,7 @@ def test_tables_are_sorted(seen):
     assert sorting["up"][1] == "ascending"
     assert sorting["down"][1] == "descending"
     assert "GET host/9999" in sorting["down"][0]
-    assert seen["sizing"]["rows"] > 20
+    assert all(seen[name]["rows"] > 20 for name in checked("pointer"))
 
 
 @pytest.mark.parametrize("name", checked("paper"))
@@ -182,9 +220,10 @@ def test_paper_has_every_chart_whole(seen, name):
     assert seen[name]["paper"]["bytes"] > 10_000
 
 
-def test_dark_is_dark(seen):
-    assert seen["sizing"]["ground"] != seen["sizing"]["dark"]
-    red, green, blue = (int(part) for part in seen["sizing"]["dark"][4:-1].split(","))
+@pytest.mark.parametrize("name", ["sizing", "compared", "glances"])
+def test_dark_is_dark(seen, name):
+    assert seen[name]["ground"] != seen[name]["dark"]
+    red, green, blue = (int(part) for part in seen[name]["dark"][4:-1].split(","))
     assert max(red, green, blue) < 60
 
 
@@ -192,4 +231,5 @@ def test_pages_are_small(pages):
     sizes = {name: (pages / f"{name}.html").stat().st_size for name in PAGES}
     assert sizes["no_samples"] < PAGE_BYTES
     assert sizes["ten_minutes"] < PAGE_BYTES
+    assert sizes["compared"] < PAGE_BYTES
     assert sizes["eight_hours"] < LONG_PAGE_BYTES

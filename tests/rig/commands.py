@@ -8,8 +8,12 @@ printed goes to S3 unless it is nothing.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import contextlib
 import datetime
+import json
+import re
 import subprocess
 import threading
 import time
@@ -49,6 +53,15 @@ class Invocation:
         self.code = code
         self.details = details
         self.status = status
+
+
+def layers(text: str) -> list[str]:
+    """The text, and what is in its base64 parts, theirs included: as whoever reads the history would look."""
+    found = [text]
+    for part in re.findall(r"[A-Za-z0-9+/]{16,}={0,2}", text):
+        with contextlib.suppress(binascii.Error):
+            found += layers(base64.b64decode(part + "=" * (-len(part) % 4)).decode(errors="replace"))
+    return found
 
 
 class Command:
@@ -127,23 +140,40 @@ class Commands:
         invocations = [one for command in self._commands.values() for one in command.invocations.values()]
         return sum(invocation.status not in TERMINAL for invocation in invocations)
 
+    def shows(self, secret: str) -> list[str]:
+        """The steps in whose command or output the secret stands, whatever it is wrapped in."""
+        found = []
+        for command in self._commands.values():
+            outputs = [one.stdout + one.stderr for one in command.invocations.values()]
+            texts = [json.dumps(command.request), *(output.decode(errors="replace") for output in outputs)]
+            if any(secret in layer for text in texts for layer in layers(text)):
+                found.append(command.step)
+        return found
+
     def _registered(self, instance: str) -> Any | None:
         machine = self._machine(instance)
-        if machine is None or not machine.is_on or not machine.registered_at:
+        if machine is None or not machine.is_on or not machine.registered_at or machine.is_lost:
             return None
         return machine if machine.registered_at <= time.time() else None
+
+    def _ping(self, instance: str) -> str | None:
+        """What is told of an agent; nothing of one that has never registered."""
+        if self._registered(instance):
+            return "Online"
+        machine = self._machine(instance)
+        return "ConnectionLost" if machine and machine.is_on and machine.is_lost else None
 
     def _DescribeInstanceInformation(self, request: dict) -> dict:
         wanted = [value for one in request.get("Filters", []) for value in one["Values"]]
         listed = [
             {
                 "InstanceId": instance,
-                "PingStatus": "Online",
+                "PingStatus": ping,
                 "PlatformType": "Linux",
                 "AgentVersion": "3.3.0.0",
             }
             for instance in wanted
-            if self._registered(instance)
+            if (ping := self._ping(instance))
         ]
         return {"InstanceInformationList": listed}
 
@@ -271,12 +301,21 @@ class Commands:
         limit = float(parameters.get("executionTimeout", ["3600"])[0])
         if what == "timed_out":
             limit = fault.get("seconds", 0.3)
+        if what == "full":
+            machine.fill()
+        if what == "agent_lost":
+            machine.lose(fault.get("seconds"))
         ended, killed = self._execute(invocation, machine, "\n".join(parameters["commands"]), limit, what)
         if not machine.is_on:
             # Nobody reports the end of a machine: Systems Manager finds out when the command's time is over.
             invocation.status = invocation.details = "InProgress"
             invocation.cancelled.wait(limit)
             return invocation.end("TimedOut", "ExecutionTimedOut", -1)
+        deadline = time.monotonic() + limit
+        while machine.is_lost and machine.is_on:
+            # What came of it is told when the agent is back, if ever.
+            if invocation.cancelled.wait(0.05) or time.monotonic() > deadline:
+                return invocation.end("TimedOut", "ExecutionTimedOut", -1)
         self._upload(invocation, fault if what in ("refused", "late") else None)
         if killed:
             return invocation.end(killed[0], killed[1], 137)

@@ -105,6 +105,8 @@ def inspect(arguments):
         "{{.State.ExitCode}}": ended or 0,
         "{{.State.OOMKilled}}": "true" if ended == 137 else "false",
     }
+    if "-f" not in arguments:
+        return print(json.dumps([state]))
     text = arguments[arguments.index("-f") + 1]
     for key, value in values.items():
         text = text.replace(key, str(value))
@@ -114,7 +116,7 @@ def inspect(arguments):
 def logs(arguments):
     load(arguments[-1])
     lines = (HOME / arguments[-1] / "log").read_text(errors="replace").splitlines()
-    count = int(arguments[arguments.index("--tail") + 1])
+    count = int(arguments[arguments.index("--tail") + 1]) if "--tail" in arguments else len(lines)
     print("\n".join(lines[-count:]))
 
 

@@ -2,14 +2,16 @@
 
 A fault is a dictionary: `action` (an operation such as `SendCommand` or `RunInstances`, or `command` for
 what becomes of an accepted command), optionally `step` (of a command, found in its comment; a pattern),
-`times` (how often; without it always) and `do`. Everything else in it are the details of `do`:
+`times` (how often; without it always), `after` (how often it is left out first) and `do`. Everything else
+in it are the details of `do`:
 
 - on operations: `error` (`code`, `status`, `message`), `lost` (carried out, but the connection ends without
-  an answer)
+  an answer), `slow` (answered after `seconds`)
 - on `command`: `delayed`, `unknown_status`, `unknown_invocation` (each for `polls` looks),
   `delivery_timed_out`, `undeliverable`, `timed_out`, `cancelled`, `vanish` (the instance is gone in the
-  middle), `refused` (`inline`: characters that come without the bucket) and `late` (`seconds`) for the
-  objects in S3
+  middle), `agent_lost` (it runs, but its agent is heard of no more; with `seconds` it comes back), `full`
+  (nothing can be written there from then on), `refused` (`inline`: characters that come without the bucket)
+  and `late` (`seconds`) for the objects in S3
 - on `register`: `never`, `late` (`seconds`); on `boot`: `late` (`seconds`), `vanish`
 """
 
@@ -43,6 +45,9 @@ class Faults:
                 if fault["action"] != action or not fnmatchcase(step or "", fault.get("step", "*")):
                     continue
                 if do is not None and fault["do"] not in do:
+                    continue
+                if fault.get("after", 0) > 0:
+                    fault["after"] -= 1
                     continue
                 left = fault.get("times")
                 if left is not None:

@@ -88,12 +88,14 @@ class Front(BaseHTTPRequestHandler):
             )
         operation = self._operation(service, headers, body)
         self.account.calls.append(operation)
-        fault = self.account.faults.take(operation, do=("error", "lost"))
+        fault = self.account.faults.take(operation, do=("error", "lost", "slow"))
         if fault and fault["do"] == "error":
             status = fault.get("status", 400)
             return self._send(*_error(service, status, fault["code"], fault.get("message", "as asked")))
         answer = self._answer(service, operation, headers, body)
-        if fault:
+        if fault and fault["do"] == "slow":
+            time.sleep(fault["seconds"])
+        elif fault:
             self.close_connection = True
             return None
         return self._send(*answer)
@@ -194,6 +196,11 @@ class Front(BaseHTTPRequestHandler):
             answer = {}
         elif url.path == "/rig/power-off":
             self.account.power_off(parse_qs(url.query)["instance"][0])
+            answer = {}
+        elif url.path == "/rig/shows":
+            answer = self.account.commands.shows(json.loads(body)["text"])
+        elif url.path == "/rig/stop-start":
+            self.account.machines[parse_qs(url.query)["instance"][0]].stop_and_start()
             answer = {}
         elif url.path == "/rig/address":
             return self._send(200, {"Content-Type": "text/plain"}, ADDRESS.encode() + b"\n")

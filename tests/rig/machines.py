@@ -11,6 +11,7 @@ import base64
 import contextlib
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -30,11 +31,13 @@ def _tools(folder: Path, instance: str, endpoint: str) -> None:
     """What Amazon Linux has and a test machine may not: stands in the instance's own folder of programs."""
     _write(folder / "dnf", "#!/bin/sh\nexit 0\n")
     power = f"{sys.executable} {HERE / 'power_off.py'} {endpoint} {instance}"
+    _write(folder / "systemctl", f'#!/bin/sh\nRIG_POWER="{power}" exec sh {HERE / "systemctl.sh"} "$@"\n')
+    # The instance's own disk: full when the test says so.
     _write(
-        folder / "systemctl",
-        f'#!/bin/sh\ncase "$1" in\n  poweroff) exec {power} ;;\n  stop) shift; '
-        'for unit; do pid=$(cat "$HOME/$unit.unit" 2>/dev/null) && kill "-$pid" 2>/dev/null; '
-        'rm -f "$HOME/$unit.unit"; done ;;\nesac\nexit 0\n',
+        folder / "df",
+        '#!/bin/sh\n[ -e "$HOME/full" ] && free=0 || free=9999999\n'
+        'echo "Filesystem 1024-blocks Used Available Capacity Mounted on"\n'
+        'echo "/dev/xvda1 20000000 1 $free 1% /"\n',
     )
     # --on-active=SECONDS --unit=NAME COMMAND...
     _write(
@@ -55,6 +58,7 @@ class Machine:
         self.folder = folder / instance
         self.images = images
         self.is_on = True
+        self.is_lost = False
         self.registered_at = 0.0
         self._lock = threading.Lock()
         self._groups: set[int] = set()
@@ -74,6 +78,7 @@ class Machine:
         environment["PATH"] = f"{self.folder / 'bin'}:{environment['PATH']}"
         environment["HOME"] = str(self.folder)
         environment["AUTOSIZER_FOLDER"] = str(self.folder / "lib")
+        environment["AUTOSIZER_UNITS"] = str(self.folder / "units")
         environment["RIG_IMAGES"] = str(self.images)
         environment["RIG_INSTANCE"] = self.instance
         return environment
@@ -109,8 +114,24 @@ class Machine:
     def left(self) -> list[str]:
         return []
 
+    def lose(self, seconds: float | None) -> None:
+        """The agent is heard of no more, for a while or for ever."""
+        self.is_lost = True
+        if seconds is not None:
+            threading.Timer(seconds, lambda: setattr(self, "is_lost", False)).start()
+
+    def fill(self) -> None:
+        """Nothing can be written any more: neither to the disk nor where results go."""
+        (self.folder / "full").touch()
+
     def _start(self, path: Path, stdout: int, stderr: int) -> subprocess.Popen[bytes]:
         raise NotImplementedError
+
+
+def _without_room() -> None:
+    # Writing fails, as with a full disk, instead of ending the process.
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
 
 class FolderMachine(Machine):
@@ -132,6 +153,7 @@ class FolderMachine(Machine):
             env=self.environment(),
             cwd=self.folder,
             start_new_session=True,
+            preexec_fn=_without_room if (self.folder / "full").exists() else None,
         )
 
     def _processes(self) -> list[int]:
@@ -147,6 +169,10 @@ class FolderMachine(Machine):
     def end(self) -> None:
         """Power off: everything that runs on it is gone, whatever it detached itself from."""
         super().end()
+        self._kill_all()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _kill_all(self) -> None:
         for _ in range(100):
             running = self._processes()
             if not running:
@@ -155,7 +181,21 @@ class FolderMachine(Machine):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             threading.Event().wait(0.02)
-        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def stop_and_start(self) -> None:
+        """Everything that ran is gone, what is on the disk stays, and enabled units start."""
+        self._kill_all()
+        process = self.shell("systemctl rig-boot", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process.wait()
+        self.forget(process.pid)
+
+    def fill(self) -> None:
+        """By the kernel's limit on the size of files: for the collector, and for what starts from now on."""
+        super().fill()
+        for pid in self._processes():
+            with contextlib.suppress(OSError):
+                if b"metrics" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, 0))
 
     def left(self) -> list[str]:
         return [f"process {pid} of {self.instance}" for pid in self._processes()]
@@ -175,6 +215,7 @@ class PodmanMachine(Machine):
             f"#!/bin/sh\ncommand=$1; shift\n"
             'if [ "$command" = run ]; then\n  count=$# published=\n  while [ $count -gt 0 ]; do\n'
             '    word=$1; shift; [ -n "$published" ] && word=127.0.0.1:$word; published=\n'
+            f'    case "$word" in /var/run/docker.sock:*) word={socket}:/var/run/docker.sock ;; esac\n'
             '    [ "$word" = -p ] && published=yes\n    set -- "$@" "$word"; count=$((count - 1))\n  done\n'
             f'  set -- --label rig.instance={instance} "$@"\nfi\n'
             f'exec podman --remote --url unix://{socket} "$command" "$@"\n',
@@ -203,7 +244,7 @@ class PodmanMachine(Machine):
 
     def _start(self, path: Path, stdout: int, stderr: int) -> subprocess.Popen[bytes]:
         environment = self.environment()
-        options = ["HOME", "PATH", "AUTOSIZER_FOLDER", "RIG_INSTANCE"]
+        options = ["HOME", "PATH", "AUTOSIZER_FOLDER", "AUTOSIZER_UNITS", "RIG_INSTANCE"]
         command = ["podman", "exec", "-w", str(self.folder)]
         for name in options:
             command += ["-e", f"{name}={environment[name]}"]

@@ -206,6 +206,7 @@ impl Container {
             // Podman does not tell under version 1 of control groups.
             out_of_memory: state.oom_killed == Some(true)
                 || (code == Some(KILLED) && kills_so_far() > self.kills),
+            disk_full: false,
         }))
     }
 }

@@ -85,6 +85,7 @@ impl Local {
                 exit_code: status.code(),
                 signal: status.signal(),
                 out_of_memory: in_group,
+                disk_full: false,
             });
         }
         Ok(())

@@ -4,7 +4,7 @@
 //! the command line.
 
 use super::launch::{architecture, image_parameter};
-use super::{Options, Reach, scripts};
+use super::{Options, Reach, timer};
 use crate::aws::ec2::{InstanceType, Launch, Tags};
 use crate::aws::{Error, Kind, Session};
 
@@ -157,7 +157,7 @@ async fn dry_run(
         .find(|group| group.name == "default")
         .map(|group| group.id.clone());
     let tags = Tags::from([(super::TAG_RUN.to_owned(), "check".to_owned())]);
-    let user_data = scripts::user_data(options.time_to_live);
+    let user_data = timer::user_data(options.time_to_live);
     let launch = Launch {
         token: "check",
         image: &image,

@@ -3,13 +3,15 @@
 //! Owns the order in which things are made, what is tried again and what is not, and writing each down before it is
 //! made. Called by the target's `prepare`.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 
 use super::super::failure::Failure;
 use super::super::ledger::Thing;
 use super::super::run::Run;
 use super::{
-    Reach, Ssm, TAG_EXPIRES, TAG_OWNER, TAG_RUN, failure, scripts, timestamp, unix_seconds,
+    Measure, Reach, Ssm, TAG_EXPIRES, TAG_OWNER, TAG_RUN, failure, scripts, sealed, timer,
+    timestamp, unix_seconds,
 };
 use crate::aws::ec2::{Instance, InstanceType, Launch, Subnet, Tags};
 use crate::aws::{Kind, Poll, Session, Status};
@@ -18,6 +20,8 @@ use crate::aws::{Kind, Poll, Session, Status};
 pub(super) const INSTANCE: &str = "ec2-instance";
 pub(super) const GROUP: &str = "security-group";
 pub(super) const FOLDER: &str = "s3-prefix";
+/// What a run has on an instance that stays: container, collector, files.
+pub(super) const NODE: &str = "instance-service";
 
 /// Architectures that Amazon Linux is made for.
 const ARCHITECTURES: [&str; 2] = ["arm64", "x86_64"];
@@ -76,6 +80,11 @@ impl Ssm {
         if kind == FOLDER {
             thing = thing.with("bucket", self.options.bucket.as_str());
         }
+        if kind == NODE
+            && let Some(id) = &self.options.instance_id
+        {
+            thing = thing.with("id", id.as_str());
+        }
         run.ledger
             .plan(thing)
             .map_err(|error| Failure::target(format!("the ledger cannot be written: {error}")))
@@ -124,6 +133,9 @@ impl Ssm {
                 self.plan(run, INSTANCE, &run.id)?;
             }
         }
+        if foreign || self.options.keep {
+            self.plan(run, NODE, &run.id)?;
+        }
         run.steps.note(&format!(
             "Using {id}, {} in {}",
             instance.instance_type, instance.zone
@@ -159,10 +171,19 @@ impl Ssm {
             .map(|subnet| subnet.vpc.clone())
             .unwrap_or_default();
         self.plan(run, GROUP, &name)?;
-        let group = session.make_group(&name, &vpc, &tags).await.map_err(fail)?;
         self.plan(run, INSTANCE, &run.id)?;
-        let user_data = scripts::user_data(self.options.time_to_live);
-        let launched = self.launch_somewhere(session, run, &subnets, |token, subnet| Launch {
+        self.unanswered = true;
+        let session = self.session()?;
+        let group = match session.make_group(&name, &vpc, &tags).await {
+            Ok(group) => group,
+            Err(error) => {
+                self.unanswered = error.is_transient();
+                return Err(failure(&error));
+            }
+        };
+        let user_data = timer::user_data(self.options.time_to_live);
+        let unanswered = Cell::new(true);
+        let launched = self.launch_somewhere(run, &subnets, &unanswered, |token, subnet| Launch {
             token,
             image: &image,
             instance_type: &self.options.instance_type,
@@ -176,7 +197,9 @@ impl Ssm {
             is_burstable: kind.is_burstable,
             dry_run: false,
         });
-        let instance = launched.await?;
+        let launched = launched.await;
+        self.unanswered = unanswered.get();
+        let instance = launched?;
         let made = self
             .thing(INSTANCE, &run.id)
             .with("id", instance.id.as_str());
@@ -223,14 +246,16 @@ impl Ssm {
         Ok(fitting)
     }
 
-    /// Tries one subnet after the other while there is no room; a profile that is not known yet gets time.
+    /// Tries one subnet after the other while there is no room; a profile that is not known yet gets time. `unanswered`
+    /// tells afterwards whether something may have been launched without our knowing.
     async fn launch_somewhere<'a>(
         &self,
-        session: &Session,
         run: &Run,
         subnets: &'a [Subnet],
+        unanswered: &Cell<bool>,
         launch: impl Fn(&'a str, &'a str) -> Launch<'a>,
     ) -> Result<Instance, Failure> {
+        let session = self.session()?;
         let mut poll = Poll::within(self.options.patience.profile);
         let mut last = None;
         for subnet in subnets {
@@ -239,7 +264,9 @@ impl Ssm {
             loop {
                 let mut order = launch("", &subnet.id);
                 order.token = &token;
-                match session.launch(&order).await {
+                let answer = session.launch(&order).await;
+                unanswered.set(matches!(&answer, Err(error) if error.is_transient()));
+                match answer {
                     Ok(instance) => return Ok(instance),
                     Err(error) if error.kind == Kind::NotPropagated => {
                         run.steps
@@ -355,7 +382,7 @@ impl Ssm {
     pub(super) async fn make_ready(&mut self, run: &Run) -> Result<(), Failure> {
         let patience = self.options.patience.clone();
         if self.options.instance_id.is_some() && !self.foreign {
-            let script = scripts::rearm(self.options.time_to_live);
+            let script = timer::arm(self.options.time_to_live);
             let outcome = self.step(run, "timer", &script, patience.step).await?;
             if outcome.status != Status::Success {
                 let what = format!(
@@ -369,14 +396,22 @@ impl Ssm {
         let step = run
             .steps
             .begin("engine", "Waiting for the container engine");
+        let mut script = scripts::engine(patience.engine);
+        if !run.service.environment.is_empty() {
+            script.push_str(&sealed::make_key(&run.id));
+        }
         let outcome = self
-            .step(
-                run,
-                "engine",
-                &scripts::engine(patience.engine),
-                patience.engine * 2,
-            )
+            .step(run, "engine", &script, patience.engine * 2)
             .await?;
+        if outcome.exit_code == Some(sealed::NO_OPENSSL) {
+            step.failed("It has no openssl");
+            return Err(Failure::target(
+                "the instance has no openssl, so the values of --env cannot be sent to it secretly",
+            )
+            .advise(
+                "take an --ami that has it; Systems Manager would keep open values for 30 days",
+            ));
+        }
         if outcome.status != Status::Success {
             step.failed("It does not answer");
             let what = format!(
@@ -385,11 +420,32 @@ impl Ssm {
             );
             return Err(Failure::target(what).advise("Docker is installed at the first boot: can the instance reach Amazon's package repositories?"));
         }
+        self.key = sealed::PublicKey::read(&outcome.stdout);
+        if self.key.is_none() && !run.service.environment.is_empty() {
+            step.failed("It has no key");
+            return Err(Failure::target(
+                "the instance has made no key for the values of --env",
+            ));
+        }
         step.done("");
         let image = Self::image(run)?;
-        let step = run.steps.begin("pull", &format!("Pulling {image}"));
+        self.image_digest = self.pull(run, "pull", image).await?;
+        if let Measure::Glances(image) = self.options.measure.clone() {
+            self.pull(run, "pull-glances", &image).await?;
+        }
+        Ok(())
+    }
+
+    /// Gets an image onto the instance; its digest.
+    async fn pull(
+        &mut self,
+        run: &Run,
+        name: &'static str,
+        image: &str,
+    ) -> Result<String, Failure> {
+        let step = run.steps.begin(name, &format!("Pulling {image}"));
         let outcome = self
-            .step(run, "pull", &scripts::pull(image), patience.pull)
+            .step(run, name, &scripts::pull(image), self.options.patience.pull)
             .await?;
         if outcome.status != Status::Success {
             // The first complaint is the registry's, the last one is that it is not there either.
@@ -402,9 +458,8 @@ impl Ssm {
             step.failed(&what);
             return Err(Failure::target(what).advise(advice));
         }
-        outcome.stdout.trim().clone_into(&mut self.image_digest);
         step.done("");
-        Ok(())
+        Ok(outcome.stdout.trim().to_owned())
     }
 
     /// Lets this machine in to the service's port, through a group of ours.

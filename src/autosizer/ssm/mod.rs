@@ -8,6 +8,9 @@
 //! | `launch` | from nothing to a machine that takes commands |
 //! | `node` | one step on the machine, and noticing that it is gone |
 //! | `scripts` | the texts that the machine gets |
+//! | `sealed` | the values of variables, so that only the machine can read them |
+//! | `glances` | measuring by a Glances container instead of our own collector |
+//! | `timer` | the end that the machine makes of itself |
 //! | `clean` | ending all of it |
 //! | `sweep` | `autosizer gc` and `autosizer list` |
 //! | `check` | `autosizer check` |
@@ -19,11 +22,14 @@
 mod account;
 mod check;
 mod clean;
+mod glances;
 mod launch;
 mod node;
 mod options;
 mod scripts;
+mod sealed;
 mod sweep;
+mod timer;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -32,7 +38,7 @@ use tokio::time::Instant;
 
 pub use self::account::{Command, account};
 pub use self::check::{Finding, check};
-pub use self::options::{Options, Patience, Reach};
+pub use self::options::{Measure, Options, Patience, Reach};
 pub use self::sweep::{Left, list, remove, sweep};
 use super::failure::Failure;
 use super::prices::Price;
@@ -49,11 +55,17 @@ pub const TAG_OWNER: &str = "sizer:owner";
 /// When `autosizer gc` may end it, `2026-11-25T23:59:59Z`.
 pub const TAG_EXPIRES: &str = "sizer:expires-at";
 
+/// The Pricing API to answer.
+const PRICE_WITHIN: Duration = Duration::from_secs(15);
 /// The state of a service that was looked at this long ago is still told.
 const STATE_FOR: Duration = Duration::from_secs(3);
 
 /// The target.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts about the instance, any of which may hold with any other"
+)]
 pub struct Ssm {
     options: Options,
     session: Option<Session>,
@@ -61,8 +73,18 @@ pub struct Ssm {
     instance: Option<Instance>,
     /// Whether the instance is somebody else's, which we neither tag nor end.
     foreign: bool,
-    /// Whether the instance has taken a command of ours.
+    /// Whether the instance may have taken a command of ours.
     commanded: bool,
+    /// Whether the instance did not answer the last time.
+    lost: bool,
+    /// Whether things were asked for of which it is not known whether they were made.
+    unanswered: bool,
+    /// Whether the service's container may be there.
+    started: bool,
+    /// The key for the values of the service's variables.
+    key: Option<sealed::PublicKey>,
+    /// File systems of the instance that were found full.
+    full: Vec<String>,
     image_digest: String,
     /// Numbers the steps that may be taken again.
     steps: u32,
@@ -81,6 +103,11 @@ impl Ssm {
             instance: None,
             foreign: false,
             commanded: false,
+            lost: false,
+            unanswered: false,
+            started: false,
+            key: None,
+            full: Vec::new(),
             image_digest: String::new(),
             steps: 0,
             state: None,
@@ -92,6 +119,46 @@ impl Ssm {
         run.service.image.as_deref().ok_or_else(|| {
             Failure::configuration("--on ssm needs an --image: the service runs in a container")
         })
+    }
+
+    /// Tells of full file systems, once.
+    fn note_full(&mut self, run: &Run, stderr: &str) {
+        for place in scripts::read_full(stderr) {
+            if !self.full.contains(&place) {
+                run.steps
+                    .note(&format!("The instance has no room left on {place}"));
+                self.full.push(place);
+            }
+        }
+    }
+
+    /// Writes the service's log to the file that was asked for, without what must not be written.
+    async fn keep_log(&mut self, run: &Run) {
+        // Nothing is waited for while things run that cost money.
+        let is_there = self.started && !self.lost;
+        let Some(path) = run.service.log_file.clone().filter(|_| is_there) else {
+            return;
+        };
+        let step = run.steps.begin("service-log", "Fetching the service's log");
+        let log = match self
+            .output(run, "service-log", &scripts::whole_log(&run.id))
+            .await
+        {
+            Ok(outcome) => outcome.stdout,
+            Err(failure) => {
+                step.failed(&failure.what);
+                return;
+            }
+        };
+        if let Err(error) = std::fs::write(&path, run.steps.hide(&log)) {
+            step.failed(&format!("Cannot write {}: {error}", path.display()));
+            return;
+        }
+        if log.len() >= scripts::LONGEST_LOG {
+            let mebibytes = scripts::LONGEST_LOG >> 20;
+            step.note(&format!("Only its last {mebibytes} MiB are kept"));
+        }
+        step.done("");
     }
 
     /// What has to be added to the machine's clock to get ours; none while it lies within what can be told.
@@ -109,10 +176,31 @@ impl Ssm {
     }
 }
 
+/// The rows of our own collector.
+fn own_metrics(text: &str) -> Metrics {
+    let remote = remote_history(text);
+    let watched = |label: &str, samples| Watched {
+        label: label.to_owned(),
+        samples,
+    };
+    Metrics {
+        watched: vec![
+            watched(SERVICE, remote.service),
+            watched("host", remote.host),
+        ],
+        notes: remote.notes,
+    }
+}
+
 /// What the row's instance type costs by the Pricing API; `None` when that is not known.
 pub async fn price(options: &Options) -> Option<Price> {
-    let session = Session::connect(&options.session).await.ok()?;
-    let price = session.price(&options.instance_type).await.ok()??;
+    let asked = async {
+        let session = Session::connect(&options.session).await.ok()?;
+        let price = session.price(&options.instance_type).await.ok()??;
+        Some((session, price))
+    };
+    // Not worth more waiting: nobody can interrupt it yet.
+    let (session, price) = tokio::time::timeout(PRICE_WITHIN, asked).await.ok()??;
     Some(Price {
         per_hour: price.usd_per_hour,
         currency: "USD".to_owned(),
@@ -157,6 +245,13 @@ impl Target for Ssm {
 
     async fn prepare(&mut self, run: &Run) -> Result<(), Failure> {
         Self::image(run)?;
+        let names = run.service.environment.keys();
+        if let Some(name) = names.into_iter().find(|name| !sealed::is_name(name)) {
+            return Err(
+                Failure::configuration(format!("--env {name:?}: no shell can set that"))
+                    .advise("names are of letters, digits and underscores"),
+            );
+        }
         self.connect(run).await?;
         match self.options.instance_id.clone() {
             Some(id) => self.reuse(run, &id).await?,
@@ -169,7 +264,12 @@ impl Target for Ssm {
     async fn start(&mut self, run: &Run) -> Result<(), Failure> {
         let image = Self::image(run)?;
         let step = run.steps.begin("start", &format!("Starting {image}"));
-        let script = scripts::start(&run.id, &run.service, image);
+        let values = match self.key {
+            Some(key) => sealed::export(&run.id, key, &run.service.environment)?,
+            None => String::new(),
+        };
+        let script = scripts::start(&run.id, &run.service, image, &values);
+        self.started = true;
         let outcome = self
             .step(run, "start", &script, self.options.patience.step)
             .await?;
@@ -197,15 +297,8 @@ impl Target for Ssm {
         {
             return Ok(state.clone());
         }
-        let name = self.numbered("state");
-        let outcome = self
-            .step(
-                run,
-                &name,
-                &scripts::state(&run.id),
-                self.options.patience.step,
-            )
-            .await?;
+        let script = scripts::state(&run.id);
+        let (_, outcome) = self.look(run, "state", &script).await?;
         let words: Vec<&str> = outcome.stdout.split_whitespace().collect();
         let state = match words.as_slice() {
             ["true", ..] => ServiceState::Running,
@@ -213,6 +306,7 @@ impl Target for Ssm {
                 exit_code: code.parse().ok(),
                 signal: None,
                 out_of_memory: *killed == "true",
+                disk_full: !scripts::read_full(&outcome.stderr).is_empty(),
             }),
             _ if outcome.status == Status::Failed => ServiceState::NotStarted,
             _ => {
@@ -223,16 +317,14 @@ impl Target for Ssm {
                 return Err(Failure::target(what));
             }
         };
+        self.note_full(run, &outcome.stderr);
         self.state = Some((Instant::now(), state.clone()));
         Ok(state)
     }
 
     async fn log(&mut self, run: &Run, lines: usize) -> Result<Vec<String>, Failure> {
-        let name = self.numbered("log");
         let script = scripts::log(&run.id, lines);
-        let outcome = self
-            .step(run, &name, &script, self.options.patience.step)
-            .await?;
+        let (_, outcome) = self.look(run, "log", &script).await?;
         let all: Vec<String> = outcome
             .stdout
             .lines()
@@ -244,11 +336,16 @@ impl Target for Ssm {
 
     async fn start_collector(&mut self, run: &Run) -> Result<Collector, Failure> {
         let step = run.steps.begin("collector", "Starting the collector");
+        // A state from before the load is not one from after it.
+        self.state = None;
         let rows = self.options.time_to_live.as_secs();
-        let script = scripts::start_collector(&run.id, rows);
+        let script = match &self.options.measure {
+            Measure::Own => scripts::start_collector(&run.id, rows),
+            Measure::Glances(image) => glances::start(&run.id, image),
+        };
         let before = unix_seconds();
         let outcome = self
-            .step(run, "collector", &script, self.options.patience.step)
+            .step(run, "collector", &script, self.options.patience.collector)
             .await?;
         if outcome.status != Status::Success {
             step.failed("It does not start");
@@ -258,41 +355,49 @@ impl Target for Ssm {
             self.clock = Some((before, unix_seconds(), told));
         }
         step.done("");
-        // A state from before the load is not one from after it.
-        self.state = None;
         Ok(Collector::Remote)
     }
 
     async fn stop_collector(&mut self, run: &Run) -> Result<Metrics, Failure> {
         let step = run.steps.begin("metrics", "Fetching the metrics");
-        let text = match self.rows(run).await {
-            Ok(text) => text,
+        let script = match self.options.measure {
+            Measure::Own => scripts::stop_collector(&run.id),
+            Measure::Glances(_) => glances::stop(&run.id),
+        };
+        let outcome = match self.output(run, "metrics", &script).await {
+            Ok(outcome) => outcome,
             Err(failure) => {
                 step.failed("They cannot be fetched");
                 return Err(failure);
             }
         };
-        let remote = remote_history(&text);
-        step.done(&format!("{} samples", remote.host.len()));
+        let Metrics {
+            mut watched,
+            mut notes,
+        } = match self.options.measure {
+            Measure::Own => own_metrics(&outcome.stdout),
+            Measure::Glances(_) => glances::read(&run.id, &outcome.stdout),
+        };
+        let samples = watched.iter().map(|watched| watched.samples.len()).max();
+        step.done(&format!("{} samples", samples.unwrap_or(0)));
         let offset = self.clock_offset();
-        let mut notes = remote.notes;
+        for (time, _) in watched.iter_mut().flat_map(|watched| &mut watched.samples) {
+            *time += offset;
+        }
+        if !outcome.is_complete {
+            notes.push("the last metrics could not be fetched".to_owned());
+        }
+        if outcome.stderr.contains(scripts::STOPPED_EARLY) {
+            notes.push(scripts::STOPPED_EARLY.to_owned());
+        }
+        self.note_full(run, &outcome.stderr);
+        for place in &self.full {
+            notes.push(format!("the instance had no room left on {place}"));
+        }
         if offset.abs() > 1.0 {
             notes.push(format!("the instance's clock was off by {:.0} s", -offset));
         }
-        let watched = |label: &str, samples: Vec<(f64, crate::monitor::Sample)>| Watched {
-            label: label.to_owned(),
-            samples: samples
-                .into_iter()
-                .map(|(time, sample)| (time + offset, sample))
-                .collect(),
-        };
-        Ok(Metrics {
-            watched: vec![
-                watched(SERVICE, remote.service),
-                watched("host", remote.host),
-            ],
-            notes,
-        })
+        Ok(Metrics { watched, notes })
     }
 
     async fn clean_up(&mut self, run: &Run) -> Result<(), Failure> {

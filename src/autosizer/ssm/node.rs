@@ -1,8 +1,8 @@
 //! One step on the instance.
 //!
 //! Owns running a script by Run Command while watching that the machine is still there: Systems Manager itself notices
-//! the end of a machine only when the command's time is over. Also fetches the collector's rows, piece by piece where
-//! the bucket takes nothing. Called by the target's steps.
+//! the end of a machine only when the command's time is over. Also fetches long outputs, piece by piece where the bucket
+//! takes nothing. Called by the target's steps.
 
 use std::io::Read;
 use std::time::Duration;
@@ -11,12 +11,15 @@ use base64::Engine;
 
 use super::super::failure::Failure;
 use super::super::run::Run;
+use super::clean::is_gone;
 use super::{Ssm, failure, scripts};
 use crate::aws::ec2::Instance;
-use crate::aws::{Command, Kind, Outcome, Session, Status};
+use crate::aws::{Command, Kind, Outcome, Poll, Session, Status};
 
-/// Until a command has to have reached a connected instance.
-const DELIVERY: Duration = Duration::from_mins(1);
+/// So often in a row an agent has to be found without a connection: one that restarts is back sooner.
+const LOOKS: u32 = 6;
+/// Times that the instance is asked when no answer comes.
+const TRIES: u32 = 3;
 /// Packed rows of more than a day.
 const MOST_PIECES: usize = 200;
 
@@ -44,7 +47,8 @@ impl Ssm {
         format!("{}/{}", self.options.prefix.trim_matches('/'), run.id)
     }
 
-    /// Runs a script to its end, which may be a failure: the outcome says so. An error when that cannot be known.
+    /// Runs a script to its end, which may be a failure: the outcome says so. An error when that cannot be known. Once the
+    /// instance did not answer, it is asked only while its agent is connected: nobody waits for it again and again.
     pub(super) async fn step(
         &mut self,
         run: &Run,
@@ -52,68 +56,139 @@ impl Ssm {
         script: &str,
         limit: Duration,
     ) -> Result<Outcome, Failure> {
+        // What is dropped half-way may have reached the instance.
         self.commanded = true;
         let (session, instance) = (self.session()?, self.instance()?);
+        let id = instance.id.clone();
+        if self.lost && session.is_connected(&id).await.ok() != Some(Some(true)) {
+            return Err(Failure::target(format!("the agent of {id} is still gone")));
+        }
         let folder = self.folder(run);
         let command = Command {
-            instance: &instance.id,
+            instance: &id,
             run: &run.id,
             step: name,
             script,
             limit,
-            delivery: DELIVERY,
+            delivery: self.options.patience.delivery,
             // The last step's output would come after everything else there has been removed.
             output: (!name.starts_with("clean"))
                 .then_some((self.options.bucket.as_str(), folder.as_str())),
         };
-        let outcome = tokio::select! {
-            outcome = session.run(&command) => outcome.map_err(|error| failure(&error))?,
-            why = gone(session, &instance.id, self.options.patience.look) => {
-                return Err(Failure::target(format!("the instance {} is gone: {why}", instance.id)));
+        let ended = tokio::select! {
+            outcome = session.run(&command) => outcome.map_err(|error| {
+                (matches!(error.kind, Kind::TimedOut | Kind::NotFound), failure(&error))
+            }),
+            why = gone(session, &id, self.options.patience.look) => {
+                Err((true, Failure::target(why)))
             }
         };
+        let outcome = match ended {
+            Ok(outcome) => outcome,
+            Err((lost, failure)) => {
+                self.lost = lost;
+                return Err(failure);
+            }
+        };
+        self.lost = outcome.status == Status::Undelivered;
         match outcome.status {
             Status::Success | Status::Failed => Ok(outcome),
             Status::TimedOut => {
                 let seconds = limit.as_secs();
                 Err(Failure::target(format!(
-                    "step {name:?} took longer than {seconds} s on {}",
-                    instance.id
+                    "step {name:?} took longer than {seconds} s on {id}"
                 ))
                 .advise("is the instance too small, or the image very large?"))
             }
             Status::Undelivered => Err(Failure::target(format!(
-                "step {name:?} did not reach {} ({}): its agent is gone",
-                instance.id, outcome.details
+                "step {name:?} did not reach {id} ({}): its agent is gone",
+                outcome.details
             ))),
             Status::Cancelled => Err(Failure::target(format!(
-                "somebody cancelled step {name:?} on {}",
-                instance.id
+                "somebody cancelled step {name:?} on {id}"
             ))),
         }
     }
 
-    /// The collector's rows.
-    pub(super) async fn rows(&mut self, run: &Run) -> Result<String, Failure> {
-        let name = self.numbered("metrics");
-        let script = scripts::stop_collector(&run.id);
-        let outcome = self
-            .step(run, &name, &script, self.options.patience.step)
-            .await?;
+    /// Runs a script that only looks, so that it may be tried again when it did not arrive or its result did not: as long
+    /// as the instance is there its agent gets some time to come back. Also says under which name it ran.
+    pub(super) async fn look(
+        &mut self,
+        run: &Run,
+        what: &str,
+        script: &str,
+    ) -> Result<(String, Outcome), Failure> {
+        let mut tries = 1;
+        loop {
+            let name = self.numbered(what);
+            let limit = self.options.patience.step;
+            match self.step(run, &name, script, limit).await {
+                Ok(outcome) => return Ok((name, outcome)),
+                Err(failure) if tries >= TRIES || !self.is_back().await => return Err(failure),
+                Err(failure) => run.steps.note(&format!("Trying again: {}", failure.what)),
+            }
+            tries += 1;
+        }
+    }
+
+    /// Whether the agent is connected, now or soon.
+    async fn is_back(&self) -> bool {
+        let (Ok(session), Ok(instance)) = (self.session(), self.instance()) else {
+            return false;
+        };
+        let mut poll = Poll::within(self.options.patience.back);
+        loop {
+            if session.is_connected(&instance.id).await.ok() == Some(Some(true)) {
+                return true;
+            }
+            if is_gone(session, &instance.id).await
+                || poll
+                    .wait("ssm:DescribeInstanceInformation", "the agent")
+                    .await
+                    .is_err()
+            {
+                return false;
+            }
+        }
+    }
+
+    /// Runs a script that only looks and brings home all that it prints, through the bucket or, where that takes nothing,
+    /// in pieces.
+    pub(super) async fn output(
+        &mut self,
+        run: &Run,
+        what: &str,
+        script: &str,
+    ) -> Result<Outcome, Failure> {
+        let (name, mut outcome) = self.look(run, what, script).await?;
         if outcome.status != Status::Success {
-            return Err(Failure::target(format!("no metrics: {}", outcome.reason())));
+            return Err(Failure::target(format!("no {what}: {}", outcome.reason())));
         }
         if outcome.is_complete {
-            return Ok(outcome.stdout);
+            return Ok(outcome);
         }
         run.steps.note(&format!(
             "The bucket {} has no output of the instance: fetching it in pieces; may the role of {:?} write there?",
             self.options.bucket, self.options.instance_profile
         ));
+        match self.pieces(run, &name).await {
+            Ok(text) => {
+                outcome.stdout = text;
+                outcome.is_complete = true;
+            }
+            Err(failure) if outcome.stdout.is_empty() => return Err(failure),
+            Err(_) => run.steps.note(&format!(
+                "The {what} on the instance cannot be fetched whole: what came is kept"
+            )),
+        }
+        Ok(outcome)
+    }
+
+    async fn pieces(&mut self, run: &Run, step: &str) -> Result<String, Failure> {
         let mut packed = String::new();
         for number in 0..MOST_PIECES {
             let name = self.numbered("piece");
-            let script = scripts::piece(&run.id, number);
+            let script = scripts::piece(&run.id, step, number);
             let outcome = self
                 .step(run, &name, &script, self.options.patience.step)
                 .await?;
@@ -123,7 +198,8 @@ impl Ssm {
                 break;
             }
         }
-        unpack(&packed).map_err(|why| Failure::target(format!("the metrics are damaged: {why}")))
+        unpack(&packed)
+            .map_err(|why| Failure::target(format!("what step {step:?} printed is damaged: {why}")))
     }
 }
 
@@ -131,24 +207,40 @@ fn unpack(packed: &str) -> Result<String, String> {
     let bytes = base64::engine::general_purpose::STANDARD
         .decode(packed)
         .map_err(|error| error.to_string())?;
-    let mut text = String::new();
+    let mut unpacked = Vec::new();
     flate2::read::GzDecoder::new(bytes.as_slice())
-        .read_to_string(&mut text)
+        .read_to_end(&mut unpacked)
         .map_err(|error| error.to_string())?;
-    Ok(text)
+    Ok(String::from_utf8_lossy(&unpacked).into_owned())
 }
 
-/// Waits until the instance has ended; says why. Errors of the looking are no end.
+/// Waits until the instance has ended, or its agent has lost the connection for some looks in a row; says so. Errors of
+/// the looking are no end.
 async fn gone(session: &Session, id: &str, look: Duration) -> String {
+    let mut unconnected = 0;
     loop {
         tokio::time::sleep(look).await;
         match session.instance(id).await {
-            Ok(instance) if instance.is_gone() && instance.reason.is_empty() => {
-                return instance.state;
+            Ok(instance) if instance.is_gone() => {
+                let why = if instance.reason.is_empty() {
+                    instance.state
+                } else {
+                    instance.reason
+                };
+                return format!("the instance {id} is gone: {why}");
             }
-            Ok(instance) if instance.is_gone() => return instance.reason,
-            Err(error) if error.kind == Kind::NotFound => return error.message,
+            Err(error) if error.kind == Kind::NotFound => {
+                return format!("the instance {id} is gone: {}", error.message);
+            }
             _ => {}
+        }
+        match session.is_connected(id).await {
+            Ok(Some(true)) => unconnected = 0,
+            Ok(_) => unconnected += 1,
+            Err(_) => {}
+        }
+        if unconnected >= LOOKS {
+            return format!("the agent of {id} has lost its connection to Systems Manager");
         }
     }
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::super::failure::Failure;
 use super::super::options::{Options as Asked, Row};
+use super::glances;
 use crate::aws;
 
 /// How long each thing may take. The defaults are for AWS; tests are in more of a hurry.
@@ -23,12 +24,24 @@ pub struct Patience {
     pub engine: Duration,
     /// An image to be pulled.
     pub pull: Duration,
+    /// The collector to start; Glances takes its time.
+    pub collector: Duration,
     /// Any other step.
     pub step: Duration,
     /// An ended instance to let go of its security group.
     pub ended: Duration,
+    /// A command to reach an instance whose agent is connected; AWS takes half a minute at least.
+    pub delivery: Duration,
     /// Between two looks at whether the instance is still there, while a step runs.
     pub look: Duration,
+    /// An agent that lost its connection to come back while there is something to fetch.
+    pub back: Duration,
+    /// Something that was asked for without an answer to be seen, when it was made.
+    pub unseen: Duration,
+    /// The last outputs of an instance to arrive in the bucket.
+    pub settled: Duration,
+    /// Before a cleaning that failed is tried again; the next pause is longer.
+    pub again: Duration,
 }
 
 impl Default for Patience {
@@ -39,9 +52,15 @@ impl Default for Patience {
             registered: Duration::from_mins(10),
             engine: Duration::from_mins(5),
             pull: Duration::from_mins(30),
+            collector: Duration::from_mins(4),
             step: Duration::from_mins(2),
             ended: Duration::from_mins(5),
+            delivery: Duration::from_mins(1),
             look: Duration::from_secs(10),
+            back: Duration::from_secs(30),
+            unseen: Duration::from_secs(20),
+            settled: Duration::from_secs(2),
+            again: Duration::from_secs(2),
         }
     }
 }
@@ -54,6 +73,16 @@ pub enum Reach {
     Public,
     /// The private one, for a load generator inside the VPC.
     Private,
+}
+
+/// Who measures on the instance.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Measure {
+    /// The shell script that comes with us.
+    #[default]
+    Own,
+    /// A Glances container of this image.
+    Glances(String),
 }
 
 /// What the user chose.
@@ -87,6 +116,8 @@ pub struct Options {
     pub owner: String,
     /// Size of the root volume in GiB.
     pub disk_gib: u32,
+    /// Who measures.
+    pub measure: Measure,
     /// How long things may take.
     pub patience: Patience,
 }
@@ -108,6 +139,7 @@ impl Default for Options {
             time_to_live: Duration::from_hours(4),
             owner: std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned()),
             disk_gib: 20,
+            measure: Measure::default(),
             patience: Patience::default(),
         }
     }
@@ -175,6 +207,21 @@ impl Options {
                 Some(gib) if (8.0..=16_384.0).contains(&gib) => gib as u32,
                 Some(_) => return Err(Failure::configuration("--disk takes 8 to 16384 GiB")),
                 None => defaults.disk_gib,
+            },
+            measure: match (text("collector").as_deref(), text("glances_image")) {
+                (Some("glances"), image) => {
+                    Measure::Glances(image.unwrap_or_else(|| glances::IMAGE.to_owned()))
+                }
+                (Some("native") | None, None) => Measure::Own,
+                (_, Some(_)) => {
+                    return Err(Failure::configuration(
+                        "--glances-image goes with --collector glances",
+                    ));
+                }
+                (Some(other), None) => {
+                    return Err(Failure::configuration(format!("--collector is {other:?}"))
+                        .advise("it takes native or glances"));
+                }
             },
             patience: defaults.patience,
             instance_id,

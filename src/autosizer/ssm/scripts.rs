@@ -7,6 +7,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::super::target::Service;
+use crate::aws::NODE_FOLDER;
 use crate::monitor::COLLECTOR;
 
 /// A word that the shell takes as it is.
@@ -19,25 +20,31 @@ pub(super) fn container(run: &str) -> String {
     format!("autosizer-{run}")
 }
 
-/// The script of the first boot: the timer that ends the machine whatever becomes of us comes before all else.
-pub(super) fn user_data(time_to_live: Duration) -> String {
-    let seconds = time_to_live.as_secs();
+/// Where the run's files are on the instance, as the shell takes it: in memory, so that a full disk does not keep the
+/// metrics from coming home.
+pub(super) fn run_folder(run: &str) -> String {
+    format!("\"${{AUTOSIZER_FOLDER:-{NODE_FOLDER}}}/{run}\"")
+}
+
+/// Tells on the error output which file systems have no room left.
+pub(super) fn full(run: &str) -> String {
     format!(
-        "#!/bin/sh\n\
-         systemd-run --on-active={seconds}s --unit=autosizer-ttl systemctl poweroff\n\
-         command -v docker >/dev/null 2>&1 || dnf -y install docker\n\
-         systemctl enable --now docker\n"
+        "for place in / {}; do\n\
+           df -Pk \"$place\" 2>/dev/null | awk 'NR == 2 && $4 < {LEAST_KIB} {{ print \"{FULL}\" $6 }}'\n\
+         done | sort -u >&2\n",
+        run_folder(run)
     )
 }
 
-/// Sets the timer anew, for an instance that has been used before.
-pub(super) fn rearm(time_to_live: Duration) -> String {
-    let seconds = time_to_live.as_secs();
-    format!(
-        "systemctl stop autosizer-ttl.timer autosizer-ttl >/dev/null 2>&1 || true\n\
-         systemd-run --on-active={seconds}s --unit=autosizer-ttl systemctl poweroff\n"
-    )
+/// The file systems that [`full`] told of.
+pub(super) fn read_full(stderr: &str) -> Vec<String> {
+    let told = stderr.lines().filter_map(|line| line.strip_prefix(FULL));
+    told.map(str::to_owned).collect()
 }
+
+const FULL: &str = "no room on ";
+/// Less than that is none.
+const LEAST_KIB: u32 = 256;
 
 /// Waits for the container engine, which the first boot may still be installing.
 pub(super) fn engine(wait: Duration) -> String {
@@ -61,14 +68,11 @@ pub(super) fn pull(image: &str) -> String {
     )
 }
 
-/// Starts the container. Values of variables reach it by the environment of the command, not by its arguments, which
-/// every process of the machine may read.
-pub(super) fn start(run: &str, service: &Service, image: &str) -> String {
+/// Starts the container. `values` is shell text that sets the variables: they reach it by the environment of the command,
+/// not by its arguments, which every process of the machine may read.
+pub(super) fn start(run: &str, service: &Service, image: &str, values: &str) -> String {
     let name = container(run);
-    let mut text = format!("docker rm -f {name} >/dev/null 2>&1 || true\n");
-    for (variable, value) in &service.environment {
-        let _ = writeln!(text, "export {variable}={}", quote(value));
-    }
+    let mut text = format!("docker rm -f {name} >/dev/null 2>&1 || true\n{values}");
     let _ = write!(
         text,
         "docker run -d --name {name} -p {port}:{port}",
@@ -91,11 +95,13 @@ pub(super) fn start(run: &str, service: &Service, image: &str) -> String {
     text
 }
 
-/// Prints whether the container runs, its exit code, and whether it was killed for lack of memory.
+/// Prints whether the container runs, its exit code, and whether it was killed for lack of memory; complains of full file
+/// systems.
 pub(super) fn state(run: &str) -> String {
     format!(
-        "docker inspect -f '{{{{.State.Running}}}} {{{{.State.ExitCode}}}} {{{{.State.OOMKilled}}}}' {}\n",
-        container(run)
+        "docker inspect -f '{{{{.State.Running}}}} {{{{.State.ExitCode}}}} {{{{.State.OOMKilled}}}}' {}\n{}",
+        container(run),
+        full(run),
     )
 }
 
@@ -103,6 +109,17 @@ pub(super) fn state(run: &str) -> String {
 pub(super) fn log(run: &str, lines: usize) -> String {
     format!("docker logs --tail {lines} {} 2>&1\n", container(run))
 }
+
+/// Prints the container's whole log, of a long one the newest part.
+pub(super) fn whole_log(run: &str) -> String {
+    format!(
+        "docker logs {} 2>&1 | tail -c {LONGEST_LOG}\n",
+        container(run)
+    )
+}
+
+/// Bytes of a log that are brought home.
+pub(super) const LONGEST_LOG: usize = 8 << 20;
 
 /// Starts the collector, detached: it must neither hold the command open nor end with it. Prints the machine's clock.
 pub(super) fn start_collector(run: &str, rows: u64) -> String {
@@ -115,6 +132,7 @@ pub(super) fn start_collector(run: &str, rows: u64) -> String {
          {COLLECTOR}\n\
          __autosizer_collector\n\
          setsid sh \"$folder/collect.sh\" \"$pid\" \"$folder\" 1 {rows} </dev/null >/dev/null 2>&1 &\n\
+         echo $! >\"$folder/pid\"\n\
          tries=0\n\
          until [ -s \"$folder/metrics.csv\" ]; do\n\
            tries=$((tries + 1))\n\
@@ -127,24 +145,30 @@ pub(super) fn start_collector(run: &str, rows: u64) -> String {
     )
 }
 
-/// Stops the collector and prints its rows.
+/// Stops the collector and prints its rows; complains when it had ended before, and of full file systems.
 pub(super) fn stop_collector(run: &str) -> String {
     format!(
         "folder={folder}\n\
-         : >\"$folder/stop\"\n\
+         true 2>/dev/null >\"$folder/stop\" || true\n\
          tries=0\n\
          until [ -e \"$folder/done\" ] || [ $tries -ge 15 ]; do tries=$((tries + 1)); sleep 0.2; done\n\
+         [ -e \"$folder/done\" ] || echo '{STOPPED_EARLY}' >&2\n\
+         {full}\
          cat \"$folder/metrics.csv\"\n",
         folder = folder(run),
+        full = full(run),
     )
 }
 
-/// Prints one piece of the rows, packed, for when the bucket takes nothing: pieces fit into what comes inline.
-pub(super) fn piece(run: &str, number: usize) -> String {
+/// What is complained of a collector that did not come to its end.
+pub(super) const STOPPED_EARLY: &str = "the collector on the instance ended before the test did";
+
+/// Prints one piece of what a step printed, packed, for when the bucket takes nothing: pieces fit into what comes inline.
+pub(super) fn piece(run: &str, step: &str, number: usize) -> String {
     let first = number * PIECE + 1;
     format!(
-        "gzip -c {folder}/metrics.csv | base64 | tr -d '\\n' | tail -c +{first} | head -c {PIECE}\n",
-        folder = folder(run),
+        "gzip -c {folder}/{step}/out | base64 | tr -d '\\n' | tail -c +{first} | head -c {PIECE}\n",
+        folder = run_folder(run),
     )
 }
 
@@ -155,17 +179,22 @@ pub(super) const PIECE: usize = 20_000;
 pub(super) fn clean(run: &str) -> String {
     format!(
         "docker rm -f {name} >/dev/null 2>&1 || true\n\
-         mkdir -p {folder}\n\
-         : >{folder}/stop\n\
-         sleep 1.2\n\
-         rm -rf \"${{AUTOSIZER_FOLDER:-/var/lib/autosizer}}/{run}\"\n",
+         docker rm -f {name}-glances >/dev/null 2>&1 || true\n\
+         if docker inspect {name} >/dev/null 2>&1; then echo 'the container stays' >&2; exit 1; fi\n\
+         if [ -d {folder} ]; then\n\
+           true 2>/dev/null >{folder}/stop || true\n\
+           sleep 1.2\n\
+           kill \"$(cat {folder}/pid)\" 2>/dev/null || true\n\
+         fi\n\
+         rm -rf {run_folder}\n",
         name = container(run),
         folder = folder(run),
+        run_folder = run_folder(run),
     )
 }
 
 fn folder(run: &str) -> String {
-    format!("\"${{AUTOSIZER_FOLDER:-/var/lib/autosizer}}/{run}/metrics\"")
+    format!("{}/metrics", run_folder(run))
 }
 
 /// What a failed pull or start means: the cause in our words and what to do about it.
@@ -236,14 +265,14 @@ mod tests {
             },
             ..Service::default()
         };
-        let text = start("r1", &service, "x; reboot");
+        let text = start("r1", &service, "x; reboot", "VALUES\n");
         let last = text.lines().last().unwrap();
         assert_eq!(
             last,
             r"docker run -d --name autosizer-r1 -p 80:80 --cpus 0.5 --memory 1024b -e KEY 'x; reboot' 'a b' '$(touch x)' 'it'\''s' >/dev/null"
         );
-        assert!(!last.contains("cret"));
-        assert!(text.contains(r"export KEY='se'\''cret; reboot'"));
+        assert!(text.contains("\nVALUES\ndocker run"));
+        assert!(!text.contains("cret"));
     }
 
     #[test]
@@ -253,16 +282,15 @@ mod tests {
             ..Service::default()
         };
         let texts = [
-            user_data(Duration::from_mins(1)),
-            rearm(Duration::from_mins(1)),
             engine(Duration::from_secs(9)),
             pull("i"),
-            start("r", &service, "i"),
+            start("r", &service, "i", ""),
             state("r"),
             log("r", 9),
             start_collector("r", 9),
             stop_collector("r"),
-            piece("r", 3),
+            whole_log("r"),
+            piece("r", "log-1", 3),
             clean("r"),
         ];
         for text in texts {

@@ -8,14 +8,19 @@ use std::time::Duration;
 
 use super::super::failure::Failure;
 use super::super::ledger::Thing;
-use super::clean::{end_instances, remove_groups};
-use super::launch::{FOLDER, GROUP, INSTANCE};
-use super::{TAG_EXPIRES, TAG_OWNER, TAG_RUN, failure, timestamp, unix_seconds};
+use super::clean::{Ending, Known, end_instances, is_gone, remove_groups};
+use super::launch::{FOLDER, GROUP, INSTANCE, NODE};
+use super::{TAG_EXPIRES, TAG_OWNER, TAG_RUN, failure, scripts, timestamp, unix_seconds};
 use crate::aws::ec2::Tags;
-use crate::aws::{self, Session};
+use crate::aws::{self, Command, Session, Status};
 
 /// An ended instance to let go of its security group.
 const ENDED: Duration = Duration::from_mins(5);
+/// A launch that nobody answered to be seen: its run has ended, which took a moment too.
+const UNSEEN: Duration = Duration::from_secs(3);
+/// Removing what is on an instance, and reaching it.
+const CLEANED: Duration = Duration::from_mins(2);
+const DELIVERY: Duration = Duration::from_mins(1);
 
 /// Something of ours in the account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,7 +129,7 @@ pub async fn sweep(options: &aws::Options) -> Result<Vec<Left>, Failure> {
 /// run that crashed may not have come to know its id.
 pub async fn remove(thing: &Thing) -> Option<Result<(), Failure>> {
     let detail = |name: &str| thing.details.get(name).cloned();
-    if !matches!(thing.kind.as_str(), INSTANCE | GROUP | FOLDER) {
+    if !matches!(thing.kind.as_str(), INSTANCE | GROUP | FOLDER | NODE) {
         return None;
     }
     let options = aws::Options {
@@ -135,8 +140,23 @@ pub async fn remove(thing: &Thing) -> Option<Result<(), Failure>> {
         Ok(session) => session,
         Err(error) => return Some(Err(failure(&error))),
     };
+    if thing.kind == NODE {
+        let id = detail("id").unwrap_or_default();
+        return Some(clean_node(&session, &id, &thing.name).await);
+    }
     let removed = match (thing.kind.as_str(), detail("bucket")) {
-        (INSTANCE, _) => end_instances(&session, &thing.name, ENDED).await,
+        (INSTANCE, _) => {
+            let known = Known {
+                instance: detail("id"),
+                groups: Vec::new(),
+                unanswered: detail("id").is_none(),
+            };
+            let ending = Ending {
+                ended: ENDED,
+                unseen: UNSEEN,
+            };
+            end_instances(&session, &thing.name, &known, ending).await
+        }
         (GROUP, _) => remove_named(&session, &thing.name).await,
         (_, Some(bucket)) => {
             let folder = format!("{}/", thing.name);
@@ -145,6 +165,35 @@ pub async fn remove(thing: &Thing) -> Option<Result<(), Failure>> {
         (_, None) => Ok(()),
     };
     Some(removed.map_err(|error| failure(&error)))
+}
+
+/// Removes what a run has on an instance that it did not launch.
+async fn clean_node(session: &Session, id: &str, run: &str) -> Result<(), Failure> {
+    if is_gone(session, id).await {
+        return Ok(());
+    }
+    let cancelled = session.cancel_commands(id, run).await;
+    cancelled.map_err(|error| failure(&error))?;
+    let script = scripts::clean(run);
+    let step = format!("clean-{:x}", fastrand::u32(..));
+    let command = Command {
+        instance: id,
+        run,
+        step: &step,
+        script: &script,
+        limit: CLEANED,
+        delivery: DELIVERY,
+        output: None,
+    };
+    let outcome = session
+        .run(&command)
+        .await
+        .map_err(|error| failure(&error))?;
+    if outcome.status == Status::Success {
+        return Ok(());
+    }
+    let what = format!("{id} cannot be cleaned: {}", outcome.reason());
+    Err(Failure::target(what))
 }
 
 async fn remove_named(session: &Session, name: &str) -> Result<(), aws::Error> {

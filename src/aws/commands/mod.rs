@@ -7,11 +7,13 @@
 
 mod script;
 
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_ssm::types::PingStatus;
 
 use self::script::Marked;
+pub use self::script::NODE_FOLDER;
 use super::error::{Error, Kind};
 use super::retry::Poll;
 use super::session::{Session, of_sdk};
@@ -22,6 +24,8 @@ const DOCUMENT: &str = "AWS-RunShellScript";
 const UNKNOWN_FOR: Duration = Duration::from_mins(1);
 /// Between the end of a command and its objects in S3.
 const OUTPUT_WITHIN: Duration = Duration::from_secs(10);
+/// For so long calls about a command may fail in a row before it is given up.
+const ANSWER_WITHIN: Duration = Duration::from_mins(3);
 /// What delivery and execution may take together beyond their own limits.
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -138,8 +142,11 @@ impl Session {
     pub async fn run(&self, command: &Command<'_>) -> Result<Outcome, Error> {
         let action = "ssm:GetCommandInvocation";
         let id = self.send(command).await?;
+        self.in_flight()
+            .push((id.clone(), command.instance.to_owned()));
         let total = command.delivery + command.limit + GRACE;
         let mut poll = Poll::within(total).at_most_every(Duration::from_secs(3));
+        let mut answered = Duration::ZERO;
         loop {
             let found = self
                 .ssm
@@ -151,9 +158,11 @@ impl Session {
                 .map_err(|error| of_sdk(action, &error));
             match found {
                 Ok(found) => {
+                    answered = poll.elapsed();
                     let status = found.status().map(|status| status.as_str().to_owned());
                     let details = found.status_details().unwrap_or_default();
                     if let Some(status) = terminal(status.as_deref().unwrap_or_default(), details) {
+                        self.in_flight().retain(|(other, _)| *other != id);
                         let outcome = Outcome {
                             status,
                             details: details.to_owned(),
@@ -172,8 +181,9 @@ impl Session {
                     }
                 }
                 Err(error) if error.kind == Kind::NotFound && poll.elapsed() < UNKNOWN_FOR => {}
-                // The command runs on whatever the calls about it do: only the deadline ends the waiting.
-                Err(error) if error.is_transient() => {}
+                // The command runs on whatever the calls about it do.
+                Err(error) if error.is_transient() && poll.elapsed() < answered + ANSWER_WITHIN => {
+                }
                 Err(error) => return Err(error),
             }
             let what = format!("the end of step {:?} on {}", command.step, command.instance);
@@ -224,11 +234,22 @@ impl Session {
             .map_err(|error| of_sdk("ssm:CancelCommand", &error))
     }
 
+    fn in_flight(&self) -> MutexGuard<'_, Vec<(String, String)>> {
+        self.in_flight
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Cancels every command of a run that still goes on on the instance, those included whose sending was answered by
     /// nobody. Says how many there were.
     pub async fn cancel_commands(&self, instance: &str, run: &str) -> Result<usize, Error> {
         let action = "ssm:ListCommands";
         let mut cancelled = 0;
+        let known = std::mem::take(&mut *self.in_flight());
+        for (id, on) in known.iter().filter(|(_, on)| on == instance) {
+            self.cancel(id, on).await?;
+            cancelled += 1;
+        }
         let mut next = None;
         loop {
             let page = self
@@ -246,7 +267,11 @@ impl Session {
                 let ours = command
                     .comment()
                     .is_some_and(|text| text.starts_with(&comment(run, "")));
-                if let (true, true, Some(id)) = (goes_on, ours, command.command_id()) {
+                let id = command.command_id().filter(|id| {
+                    let is_done = known.iter().any(|(done, _)| done == id);
+                    !is_done
+                });
+                if let (true, true, Some(id)) = (goes_on, ours, id) {
                     self.cancel(id, instance).await?;
                     cancelled += 1;
                 }

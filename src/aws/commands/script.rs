@@ -14,8 +14,12 @@ use super::Command;
 /// Begins the last line; the exit code follows.
 const MARKER: &str = "__sizer_end";
 
-/// Where steps leave their results on the instance, unless `AUTOSIZER_FOLDER` is set there.
-const FOLDER: &str = "/var/lib/autosizer";
+/// Where steps leave their results on the instance, unless `AUTOSIZER_FOLDER` is set there: in memory, because steps have
+/// to work with a full disk too.
+pub const NODE_FOLDER: &str = "/run/autosizer";
+
+/// Room that results need: those of nearly all steps fit into it.
+const ROOM_BYTES: u32 = 65_536;
 
 /// An output, with or without its end.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,29 +31,36 @@ pub(super) enum Marked {
 /// What goes into the document's `commands`.
 ///
 /// Who finds the step's lock taken waits for the result of whoever took it and repeats that; the lock is a symbolic link
-/// because making one, with the owner's number in it, is a single act. 194 is taken away: the agent restarts the machine
-/// for it.
+/// because making one, with the owner's number in it, is a single act. Without room for results the script runs all the
+/// same: then a second delivery would run it again, which every script of ours bears. 194 is taken away: the agent
+/// restarts the machine for it.
 pub(super) fn lines(command: &Command<'_>) -> Vec<String> {
     let inner = STANDARD.encode(command.script);
     let mut text = String::new();
     let _ = write!(
         text,
         r#"umask 077
-d="${{AUTOSIZER_FOLDER:-{FOLDER}}}/{run}/{step}"
-mkdir -p "$d" || exit 73
-if ln -s "$$" "$d/lock" 2>/dev/null; then
-  echo {inner} | base64 -d >"$d/script"
-  sh -eu "$d/script" </dev/null >"$d/out" 2>"$d/err"
+d="${{AUTOSIZER_FOLDER:-{NODE_FOLDER}}}/{run}/{step}"
+script=$(echo {inner} | base64 -d)
+mkdir -p "$d" 2>/dev/null && head -c {ROOM_BYTES} /dev/zero 2>/dev/null >"$d/room" && has_room=1 || has_room=
+rm -f "$d/room"
+if [ -z "$has_room" ]; then
+  sh -euc "$script" </dev/null
   rc=$?
-  rm -f "$d/script"
+  [ "$rc" -eq 194 ] && rc=193
+elif ln -s "$$" "$d/lock" 2>/dev/null; then
+  sh -euc "$script" </dev/null >"$d/out" 2>"$d/err"
+  rc=$?
   [ "$rc" -eq 194 ] && rc=193
   echo "$rc" >"$d/rc.new" && mv "$d/rc.new" "$d/rc"
 else
   while [ ! -e "$d/rc" ] && kill -0 "$(readlink "$d/lock")" 2>/dev/null; do sleep 1; done
   rc=$(cat "$d/rc" 2>/dev/null || echo 75)
 fi
-cat "$d/err" >&2 2>/dev/null
-cat "$d/out" 2>/dev/null
+if [ -n "$has_room" ]; then
+  cat "$d/err" >&2 2>/dev/null
+  cat "$d/out" 2>/dev/null
+fi
 printf '\n{MARKER} %s\n' "$rc"
 exit "$rc"
 "#,
@@ -103,7 +114,7 @@ mod tests {
             let line = lines(&command).remove(0);
             let encoded = line.split(' ').nth(1).unwrap();
             let text = String::from_utf8(STANDARD.decode(encoded).unwrap()).unwrap();
-            text.replace(FOLDER, self.0.to_str().unwrap())
+            text.replace(NODE_FOLDER, self.0.to_str().unwrap())
         }
 
         fn run(&self, step: &str, script: &str) -> (Option<i32>, String, String) {
@@ -172,6 +183,18 @@ mod tests {
         assert_eq!(node.run("a", "false\necho no").1, "\n__sizer_end 1\n");
         assert_eq!(node.run("b", "echo $unset").0, Some(2));
         assert_eq!(node.run("c", "exit 194").0, Some(193));
+    }
+
+    #[test]
+    fn a_script_runs_without_room_for_its_results() {
+        let node = Node::new();
+        let text = node.text("s", "echo out; echo err >&2; exit 3");
+        // A file stands where the folder would be: nothing can be written there, by nobody.
+        let text = text.replace(node.0.to_str().unwrap(), "/dev/null");
+        let output = Process::new("sh").args(["-c", &text]).output().unwrap();
+        assert_eq!(output.status.code(), Some(3));
+        assert_eq!(output.stdout, b"out\n\n__sizer_end 3\n");
+        assert_eq!(output.stderr, b"err\n");
     }
 
     #[test]

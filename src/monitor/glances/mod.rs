@@ -1,7 +1,7 @@
 //! `glances:FILE.csv`: what Glances exported, while it writes or afterwards.
 //!
 //! Owns the file: the heading, the rows that were added since the last look, which container or the host it is read
-//! for. [`Glances`] samples a file that grows; [`history`] reads a finished one by its timestamps, for reports. [`csv`]
+//! for. [`Glances`] samples a file that grows; [`history`] and [`rows`] read a finished one by its timestamps. [`csv`]
 //! cuts records, [`columns`] knows what they mean, [`dictionary`] reads the old cells. Called by the driver and reports.
 
 mod columns;
@@ -196,9 +196,7 @@ pub struct History {
 /// with one that goes back, is left out.
 pub fn history(path: &Path, container: Option<&str>) -> Result<History, Error> {
     let bytes = std::fs::read(path).map_err(Error::read(path))?;
-    let mut text = String::from_utf8_lossy(&bytes).into_owned();
-    text.push('\n');
-    let mut records = csv::take_records(&mut text).into_iter();
+    let text = String::from_utf8_lossy(&bytes);
     let source = Source::Glances {
         path: path.to_owned(),
         container: container.map(str::to_owned),
@@ -207,28 +205,62 @@ pub fn history(path: &Path, container: Option<&str>) -> Result<History, Error> {
         series: Series::new(source.to_string()),
         began: String::new(),
     };
+    for row in finished(path, container, &text)? {
+        if history.series.is_empty() {
+            history.began = row.timestamp;
+        }
+        history.series.push(row.since, &row.sample);
+    }
+    Ok(history)
+}
+
+/// The rows of what a Glances wrote whose local time was UTC, with their times as seconds since 1970; `container` may be
+/// `host`.
+pub fn rows(text: &str, container: &str) -> Result<Vec<(f64, Sample)>, Error> {
+    let epoch = timestamp::seconds("1970-01-01 00:00:00").unwrap_or_default();
+    let rows = finished(Path::new("the export of Glances"), Some(container), text)?;
+    let timed = |row: FinishedRow| ((row.seconds - epoch) as f64, row.sample);
+    Ok(rows.into_iter().map(timed).collect())
+}
+
+/// A row of a finished file.
+struct FinishedRow {
+    timestamp: String,
+    /// On the calendar of [`timestamp::seconds`].
+    seconds: i64,
+    /// Since the first row.
+    since: Duration,
+    sample: Sample,
+}
+
+fn finished(path: &Path, container: Option<&str>, text: &str) -> Result<Vec<FinishedRow>, Error> {
+    let mut text = format!("{text}\n");
+    let mut records = csv::take_records(&mut text).into_iter();
     let Some(heading) = records.next() else {
-        return Ok(history);
+        return Ok(Vec::new());
     };
     let mut table = Table::new(path, container, &heading)?;
+    let mut rows: Vec<FinishedRow> = Vec::new();
     let mut first = None;
     for record in records {
         let position = table.positions.get("timestamp");
         let time = position.and_then(|position| record.get(*position));
-        let Some(seconds) = time.and_then(|time| timestamp::seconds(time)) else {
+        let Some((time, seconds)) = time.and_then(|time| Some((time, timestamp::seconds(time)?)))
+        else {
             continue;
         };
-        if first.is_none() {
-            history.began = time.cloned().unwrap_or_default();
-        }
         let since = seconds - *first.get_or_insert(seconds);
         if let Ok(since) = u64::try_from(since) {
-            let now = Duration::from_secs(since);
-            let sample = table.sample(&record, now);
-            history.series.push(now, &sample);
+            let since = Duration::from_secs(since);
+            rows.push(FinishedRow {
+                timestamp: time.clone(),
+                seconds,
+                since,
+                sample: table.sample(&record, since),
+            });
         }
     }
-    Ok(history)
+    Ok(rows)
 }
 
 #[cfg(test)]

@@ -64,12 +64,7 @@ pub(in super::super) struct PortMeter {
 
 impl PortMeter {
     /// Sets the ports in use towards the remote address that has most of them.
-    pub(in super::super) fn fill(
-        &mut self,
-        sample: &mut Sample,
-        roots: &Roots,
-        files: &mut Files,
-    ) {
+    pub(in super::super) fn fill(&mut self, sample: &mut Sample, roots: &Roots, files: &mut Files) {
         let range = files
             .read(&roots.proc("sys/net/ipv4/ip_local_port_range"))
             .ok();

@@ -2,6 +2,21 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const TABLE_ROWS = 120;
+// Of measured points, where several series have them: as plotly.js calls it, and as the legend draws it.
+const MARKS = [
+  ["circle", "M15 1.5a3.5 3.5 0 1 0 .01 0z"],
+  ["square", "M11.5 1.5h7v7h-7z"],
+  ["diamond", "M15 .5l4.5 4.5-4.5 4.5-4.5-4.5z"],
+  ["triangle-up", "M15 1l4 7.5h-8z"],
+  ["cross", "M13.5 1h3v2.5h2.5v3h-2.5v2.5h-3v-2.5h-2.5v-3h2.5z"],
+];
+
+// What can be held and what cannot have marks of their own; other series go by their place.
+function markOf(chart, place) {
+  const points = chart.lines.filter((line) => line.look === "points");
+  const told = chart.lines.some((line) => line.strong) || points.length < 2;
+  return told ? undefined : MARKS[points.indexOf(chart.lines[place]) % MARKS.length];
+}
 
 // The colour, stroke and width of each line, by its place among those that are no limits.
 function strokes(chart) {
@@ -84,7 +99,9 @@ class View {
       };
       if (look === "points") {
         const strong = this.chart.lines[place].strong;
-        if (strong) draw("circle", { cx: 15, cy: 5, r: 3.5, fill: colour });
+        const mark = markOf(this.chart, place);
+        if (mark) draw("path", { d: mark[1], fill: colour });
+        else if (strong) draw("circle", { cx: 15, cy: 5, r: 3.5, fill: colour });
         else draw("path", { d: "M11.5 1.5l7 7m0-7l-7 7", stroke: colour, "stroke-width": 2 });
       } else if (look === "star") {
         draw("path", { d: "M15 0l1.5 3.3 3.6.4-2.7 2.4.8 3.5-3.2-1.8-3.2 1.8.8-3.5-2.7-2.4 3.6-.4z", fill: colour });
@@ -343,9 +360,11 @@ class View {
       }
       if (line.look === "points" || line.look === "star") {
         trace.mode = "markers";
-        const symbol = line.look === "star" ? "star" : line.strong ? "circle" : "x-thin";
+        const mark = line.look === "points" && markOf(this.chart, place);
+        const symbol = line.look === "star" ? "star" : mark ? mark[0] : line.strong ? "circle" : "x-thin";
         const size = line.look === "star" ? 15 : 8;
-        trace.marker = { color: colour, size, symbol, line: { color: line.strong ? colours.ground : colour, width: line.strong ? 1 : 2 } };
+        const filled = mark || line.strong;
+        trace.marker = { color: colour, size, symbol, line: { color: filled ? colours.ground : colour, width: filled ? 1 : 2 } };
         if (line.low) {
           const spread = (ends, sign) => ends.map((end, at) => (end === null ? 0 : Math.max(0, sign * (end - line.y[at]))));
           trace.error_y = {
@@ -408,7 +427,7 @@ class View {
       // Above there is room for the names of phases and moments.
       const room = this.timed && this.run.timeline.phases.length + this.run.timeline.marks.length ? 1.24 : 1.08;
       made.range = [0, top > 0 && Number.isFinite(top) ? top * room : 1];
-      made.ticksuffix = axis.unit === "%" ? " %" : "";
+      made.ticksuffix = axis.unit === "%" || axis.unit === "ms" ? " " + axis.unit : "";
       made.separatethousands = true;
     }
     if (right) Object.assign(made, { overlaying: "y", side: "right", showgrid: false });
@@ -425,7 +444,8 @@ class View {
     });
     const title = (axis) => axis.title + (axis.unit && axis.unit !== "ms" && axis.unit !== "%" ? ", " + axis.unit : "");
     const layout = {
-      margin: { l: small ? 46 : 58, r: small ? 34 : 58, t: 24, b: 30 }, height: this.plot.clientHeight || 240,
+      // Charts below each other have their time at the same place; those side by side use all of their width.
+      margin: { l: small ? 46 : 58, r: chart.half && !chart.right ? 14 : small ? 34 : 58, t: 24, b: 30 }, height: this.plot.clientHeight || 240,
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false, hovermode: false,
       font: { family: FONT, size: 12, color: colours.soft }, bargap: 0, separators: ".,",
       dragmode: this.timed && !matchMedia("(pointer: coarse)").matches ? "zoom" : false,
@@ -471,7 +491,7 @@ class View {
   annotate(layout, width) {
     const colours = theme();
     const { phases, marks, end } = this.run.timeline;
-    const perSecond = (width - 116) / Math.max(1, end);
+    const perSecond = (width - layout.margin.l - layout.margin.r) / Math.max(1, end);
     let free = -Infinity;
     phases.forEach((phase) => {
       const fill = phase.name === "confirm" ? colours.confirm : phase.name === "search" ? colours.phase : "rgba(0,0,0,0)";

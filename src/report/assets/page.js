@@ -3,6 +3,7 @@
 const runs = JSON.parse(document.getElementById("data").textContent);
 const PRINT_WIDTH = 690;
 let views = [];
+let folded = [];
 
 const range = (run) => run.range || [0, Math.max(1, run.timeline.end)];
 
@@ -93,15 +94,27 @@ function makeViews() {
   }
 }
 
+// The answer, its figures and the tables are to be seen before the browser is busy with plotly.js.
+function painted() {
+  return new Promise((done) => {
+    requestAnimationFrame(() => setTimeout(done));
+    // A page that nobody looks at is not painted.
+    setTimeout(done, 200);
+  });
+}
+
 // plotly.js lies in the page, compressed: most of the file would be it otherwise.
 async function loadPlotly() {
   const packed = document.getElementById("plotly");
   if (!packed.textContent.trim()) throw new Error("this copy of Molotov was built without charts");
   if (!("DecompressionStream" in window)) throw new Error("charts need a browser of 2023 or later");
-  const bytes = Uint8Array.from(atob(packed.textContent.trim()), (character) => character.charCodeAt(0));
+  const text = atob(packed.textContent.trim());
+  const bytes = new Uint8Array(text.length);
+  for (let place = 0; place < text.length; place++) bytes[place] = text.charCodeAt(place);
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
   const script = document.createElement("script");
   script.textContent = await new Response(stream).text();
+  await painted();
   document.head.append(script);
   if (!window.Plotly) throw new Error("plotly.js did not start");
 }
@@ -143,6 +156,8 @@ function redraw() {
 function print() {
   if (printing || !window.Plotly) return;
   printing = true;
+  folded = [...document.querySelectorAll("details.run:not([open])")];
+  folded.forEach((details) => (details.open = true));
   for (const view of views) {
     view.paintLegend();
     view.draw(view.chart.half ? PRINT_WIDTH / 2 - 10 : PRINT_WIDTH);
@@ -152,6 +167,7 @@ function print() {
 function printed() {
   if (!printing) return;
   printing = false;
+  folded.forEach((details) => (details.open = false));
   for (const view of views) {
     view.paintLegend();
     view.draw();

@@ -1,6 +1,7 @@
-//! What a comparison holds, as `molotov-report compare --format json` writes it.
+//! What a comparison holds, as `molotov-report compare --json` writes it.
 //!
-//! Data only. Filled by `judge`; read by the texts and by whoever reads the JSON: docs/comparing.md describes it. A number
+//! Data only. Filled by `judge`; read by the texts and by whoever reads the JSON: docs/comparison.schema.json describes it.
+//! The version goes up when a field changes its meaning or goes away; new fields may come at any time. A number
 //! that is not known, or not finite, is `null`.
 
 use serde::Serialize;
@@ -63,8 +64,8 @@ pub enum Unit {
 /// One quantity in all runs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Metric {
-    /// Which, the same in every comparison: `capacity`, `throughput`, `p50`, `p95`, `p99`, `failed_runs`,
-    /// `cpu_per_request` or `memory`.
+    /// Which, the same in every comparison: `capacity`, `throughput`, `p50`, `p95`, `p99`,
+    /// `response_p50`, `response_p95`, `response_p99`, `failed_runs`, `cpu_per_request` or `memory`.
     pub id: String,
     /// The request, the scenario or the monitored target it is of; `None` for the run as a whole.
     pub of: Option<String>,

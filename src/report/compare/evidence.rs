@@ -308,6 +308,11 @@ pub(super) fn change_interval(
                 high: range.high.exp() - 1.0,
             }
         }
+        // Nothing is left: of the logarithm of nought only the largest quotient is known.
+        Scale::Relative if second <= 0.0 && a.low > 0.0 => Range {
+            low: -1.0,
+            high: b.high / a.low - 1.0,
+        },
         Scale::Relative => Range {
             low: -1.0,
             high: f64::INFINITY,
@@ -360,6 +365,22 @@ mod tests {
         assert!((range.high - 0.3339).abs() < 1e-3, "{range:?}");
         let range = change_interval(&ratio(0, 10), &ratio(0, 10), Scale::Absolute, 0.95);
         assert!((range.low + 0.2775).abs() < 1e-3 && (range.high - 0.2775).abs() < 1e-3);
+    }
+
+    #[test]
+    fn nothing_left_is_a_change() {
+        let mean = |value, standard_error| Evidence::Mean {
+            value,
+            standard_error,
+            degrees: 9.0,
+        };
+        let (before, nothing) = (mean(100.0, 1.0), mean(0.0, 0.0));
+        let range = change_interval(&before, &nothing, Scale::Relative, 0.95);
+        assert_eq!((range.low, range.high), (-1.0, -1.0));
+        assert!(chance(&before, &nothing, Scale::Relative) < 1e-6);
+        // What may have been nothing before tells nothing.
+        let range = change_interval(&mean(1.0, 2.0), &nothing, Scale::Relative, 0.95);
+        assert!(range.high.is_infinite());
     }
 
     #[test]

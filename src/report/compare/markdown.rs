@@ -40,7 +40,11 @@ impl Comparison {
         for caution in &self.cautions {
             let _ = writeln!(out, "> ⚠️ {}\n", escaped(caution));
         }
+        let several = self.runs.len() > 2;
         for place in 1..self.runs.len() {
+            if several {
+                let _ = writeln!(out, "### {}\n", self.pair(place));
+            }
             let [regressed, improved, unclear, unchanged] = ORDER;
             self.table(&mut out, place, &[regressed, improved, unclear]);
             let count = self.count_of(place, unchanged);
@@ -52,9 +56,10 @@ impl Comparison {
         }
         let _ = writeln!(
             out,
-            "<sub>Intervals hold with {:.0} % confidence; changes below {:.3} % do not matter.</sub>",
+            "<sub>Intervals hold with {:.0} % confidence; changes below {} % do not matter (of failed runs a tenth of \
+             that, in percentage points, pp). ≥ is a lower bound.</sub>",
             self.confidence * 100.0,
-            self.margin * 100.0
+            self.margin_percent()
         );
         out
     }

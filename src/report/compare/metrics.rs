@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use super::document::Unit;
 use super::evidence::{Evidence, Ranks, Scale, inflation, mean_of};
-use crate::metrics::Kind;
+use crate::metrics::{Kind, Recorder};
 use crate::monitor::{self, Metric as Sampled};
-use crate::results::{Point, Results};
-use crate::sizing::search::{Capacity, Limit, Trial};
+use crate::results::{Point, Results, ServiceTime};
+use crate::sizing::search::{self, Capacity, Limit, Trial};
 use crate::verdict::Resource;
 
 /// Names with fewer samples than this say nothing about percentiles.
@@ -84,7 +84,7 @@ pub(super) fn of(results: &Results) -> Vec<Known> {
         Some((search, capacity)) => {
             let window = judged(results).unwrap_or_default();
             known.push(capacity_of(results, capacity));
-            known.extend(at_capacity(results, capacity, window));
+            known.extend(at_capacity(results, search.unit, capacity, window));
             known.extend(failures_of(capacity, &search.trials));
             window
         }
@@ -95,6 +95,7 @@ pub(super) fn of(results: &Results) -> Vec<Known> {
             let spans = seconds(results, window);
             known.extend(throughput(results, &spans));
             known.extend(service_times(results, &spans));
+            known.extend(response_times(results, &spans));
             known.extend(failures(results, &spans));
             known.extend(by_name(results, &spans));
             window
@@ -112,10 +113,17 @@ fn judged(results: &Results) -> Option<Span> {
     Some((level.from_seconds, level.to_seconds))
 }
 
-/// From the first to the last look with (nearly) all workers.
+/// What was asked of the service: a rate where one was set, else workers.
+pub(super) fn load(point: &Point) -> f64 {
+    point
+        .target_per_second
+        .unwrap_or(point.workers.max(0) as f64)
+}
+
+/// From the first to the last look with (nearly) all of the load.
 fn steady(points: &[Point]) -> Span {
-    let most = points.iter().map(|point| point.workers).max().unwrap_or(0) as f64;
-    let full = |point: &&Point| most > 0.0 && point.workers as f64 >= STEADY_SHARE * most;
+    let most = points.iter().map(load).fold(0.0, f64::max);
+    let full = |point: &&Point| most > 0.0 && load(point) >= STEADY_SHARE * most;
     let from = points.iter().position(|point| full(&point));
     let to = points
         .iter()
@@ -147,7 +155,7 @@ fn seconds(results: &Results, (from, to): Span) -> Vec<(&Point, f64)> {
 }
 
 fn rate_unit(results: &Results) -> Unit {
-    if results.counts.requests > 0 {
+    if results.attempts().tried > 0 {
         Unit::RequestsPerSecond
     } else {
         Unit::RunsPerSecond
@@ -180,17 +188,76 @@ fn capacity_of(results: &Results, capacity: &Capacity) -> Known {
 /// Reads one quantity of a second.
 type OfSecond = fn(&Point) -> Option<f64>;
 
-fn at_capacity(results: &Results, capacity: &Capacity, window: Span) -> Vec<Known> {
+/// A percentile of times, in the whole run and in each second.
+#[derive(Debug, Clone, Copy)]
+struct Percentile {
+    id: &'static str,
+    name: &'static str,
+    share: f64,
+    of: OfSecond,
+}
+
+const SERVICE: [Percentile; 3] = [
+    Percentile {
+        id: "p50",
+        name: "p50",
+        share: 0.5,
+        of: |point| point.p50_seconds,
+    },
+    Percentile {
+        id: "p95",
+        name: "p95",
+        share: 0.95,
+        of: |point| point.p95_seconds,
+    },
+    Percentile {
+        id: "p99",
+        name: "p99",
+        share: 0.99,
+        of: |point| point.p99_seconds,
+    },
+];
+
+/// From when a run was to start, so that waiting counts.
+const RESPONSE: [Percentile; 3] = [
+    Percentile {
+        id: "response_p50",
+        name: "p50 response time",
+        share: 0.5,
+        of: |point| point.response_p50_seconds,
+    },
+    Percentile {
+        id: "response_p95",
+        name: "p95 response time",
+        share: 0.95,
+        of: |point| point.response_p95_seconds,
+    },
+    Percentile {
+        id: "response_p99",
+        name: "p99 response time",
+        share: 0.99,
+        of: |point| point.response_p99_seconds,
+    },
+];
+
+/// What the search measured at the capacity: response times when it searched for a rate.
+fn at_capacity(
+    results: &Results,
+    searched: search::Unit,
+    capacity: &Capacity,
+    window: Span,
+) -> Vec<Known> {
     let Some(times) = capacity.service_times else {
         return Vec::new();
     };
     let spans = seconds(results, window);
-    let percentiles: [(&'static str, f64, OfSecond); 3] = [
-        ("p50", times.p50_seconds, |point| point.p50_seconds),
-        ("p95", times.p95_seconds, |point| point.p95_seconds),
-        ("p99", times.p99_seconds, |point| point.p99_seconds),
-    ];
-    let known = percentiles.into_iter().filter_map(|(id, value, of)| {
+    let values = [times.p50_seconds, times.p95_seconds, times.p99_seconds];
+    let percentiles = match searched {
+        search::Unit::Workers => SERVICE,
+        search::Unit::RunsPerSecond => RESPONSE,
+    };
+    let pairs = percentiles.into_iter().zip(values);
+    let known = pairs.filter_map(|(Percentile { id, name, of, .. }, value)| {
         // The search keeps no histogram: how well its percentile is known is told by the same percentile of each second.
         let values: Vec<f64> = spans.iter().filter_map(|(point, _)| of(point)).collect();
         let Some(Evidence::Mean {
@@ -212,7 +279,7 @@ fn at_capacity(results: &Results, capacity: &Capacity, window: Span) -> Vec<Know
         };
         Some(Known::new(
             id,
-            format!("{id} at capacity"),
+            format!("{name} at capacity"),
             Unit::Seconds,
             evidence,
         ))
@@ -248,7 +315,7 @@ fn throughput(results: &Results, spans: &[(&Point, f64)]) -> Option<Known> {
         .map(|(point, span)| {
             let done = match unit {
                 Unit::RequestsPerSecond => point.requests,
-                _ => point.succeeded + point.failed,
+                _ => point.succeeded,
             };
             done as f64 / span
         })
@@ -263,27 +330,15 @@ fn throughput(results: &Results, spans: &[(&Point, f64)]) -> Option<Known> {
     })
 }
 
-const PERCENTILES: [(&str, f64); 3] = [("p50", 0.5), ("p95", 0.95), ("p99", 0.99)];
-
-fn of_second(point: &Point, share: f64) -> Option<f64> {
-    if share < 0.9 {
-        point.p50_seconds
-    } else if share < 0.97 {
-        point.p95_seconds
-    } else {
-        point.p99_seconds
-    }
-}
-
-/// How much less a service time counts than an independent one, by the seconds of the run.
-fn dependence(all: &Rc<Ranks>, share: f64, spans: &[(&Point, f64)]) -> f64 {
+/// How much less a time counts than an independent one, by the seconds of the run.
+fn dependence(all: &Rc<Ranks>, percentile: Percentile, spans: &[(&Point, f64)]) -> f64 {
     let values: Vec<f64> = spans
         .iter()
-        .filter_map(|(point, _)| of_second(point, share))
+        .filter_map(|(point, _)| (percentile.of)(point))
         .collect();
     let alone = Evidence::Quantile {
         of: Rc::clone(all),
-        share,
+        share: percentile.share,
         inflation: 1.0,
     };
     let range = alone.interval(0.95);
@@ -309,21 +364,51 @@ fn service_times(results: &Results, spans: &[(&Point, f64)]) -> Vec<Known> {
     let Some((all, kind)) = everything(results) else {
         return Vec::new();
     };
-    if all.count() < FEWEST_SAMPLES {
-        return Vec::new();
-    }
     let what = if kind == Kind::Request {
         "service time"
     } else {
         "time of a run"
     };
-    let known = PERCENTILES.into_iter().map(|(id, share)| {
+    of_all(&all, SERVICE, spans, |percentile| {
+        format!("{} {what}", percentile.name)
+    })
+}
+
+/// Where a rate was set: all runs, and each scenario when there are several.
+fn response_times(results: &Results, spans: &[(&Point, f64)]) -> Vec<Known> {
+    let Ok(recorder) = results.recorder() else {
+        return Vec::new();
+    };
+    let all = Ranks::new(recorder.distribution(Kind::Response, |_| true));
+    let mut known = of_all(&all, RESPONSE, spans, |percentile| {
+        percentile.name.to_owned()
+    });
+    known.extend(of_each(
+        &results.response_times,
+        Kind::Response,
+        &recorder,
+        (&all, RESPONSE),
+        spans,
+    ));
+    known
+}
+
+fn of_all(
+    all: &Rc<Ranks>,
+    percentiles: [Percentile; 3],
+    spans: &[(&Point, f64)],
+    name: impl Fn(Percentile) -> String,
+) -> Vec<Known> {
+    if all.count() < FEWEST_SAMPLES {
+        return Vec::new();
+    }
+    let known = percentiles.into_iter().map(|percentile| {
         let evidence = Evidence::Quantile {
-            inflation: dependence(&all, share, spans),
-            of: Rc::clone(&all),
-            share,
+            inflation: dependence(all, percentile, spans),
+            of: Rc::clone(all),
+            share: percentile.share,
         };
-        Known::new(id, format!("{id} {what}"), Unit::Seconds, evidence)
+        Known::new(percentile.id, name(percentile), Unit::Seconds, evidence)
     });
     known.collect()
 }
@@ -332,26 +417,46 @@ fn by_name(results: &Results, spans: &[(&Point, f64)]) -> Vec<Known> {
     let (Some((all, kind)), Ok(recorder)) = (everything(results), results.recorder()) else {
         return Vec::new();
     };
-    let inflations = PERCENTILES.map(|(_, share)| dependence(&all, share, spans));
-    let mut rows: Vec<_> = results
-        .service_times
-        .iter()
-        .filter(|row| row.kind == kind.as_str() && row.count >= FEWEST_SAMPLES)
-        .collect();
+    of_each(
+        &results.service_times,
+        kind,
+        &recorder,
+        (&all, SERVICE),
+        spans,
+    )
+}
+
+/// The most frequent of several names. How much their values depend on each other is taken from all of them together.
+fn of_each(
+    rows: &[ServiceTime],
+    kind: Kind,
+    recorder: &Recorder,
+    (all, percentiles): (&Rc<Ranks>, [Percentile; 3]),
+    spans: &[(&Point, f64)],
+) -> Vec<Known> {
+    let enough = |row: &&ServiceTime| row.kind == kind.as_str() && row.count >= FEWEST_SAMPLES;
+    let mut rows: Vec<_> = rows.iter().filter(enough).collect();
     if rows.len() < 2 {
         return Vec::new();
     }
+    let inflations = percentiles.map(|percentile| dependence(all, percentile, spans));
     rows.sort_by_key(|row| std::cmp::Reverse(row.count));
     let mut known = Vec::new();
     for row in rows.into_iter().take(MOST_NAMES) {
         let one = Ranks::new(recorder.distribution(kind, |name| name == row.name));
-        for ((id, share), inflation) in PERCENTILES.into_iter().zip(inflations) {
+        for (
+            Percentile {
+                id, name, share, ..
+            },
+            inflation,
+        ) in percentiles.into_iter().zip(inflations)
+        {
             let evidence = Evidence::Quantile {
                 of: Rc::clone(&one),
                 share,
                 inflation,
             };
-            known.push(Known::new(id, id, Unit::Seconds, evidence).of(&row.name));
+            known.push(Known::new(id, name, Unit::Seconds, evidence).of(&row.name));
         }
     }
     known
@@ -417,7 +522,7 @@ fn resources(results: &Results, (from, to): Span) -> Vec<Known> {
             );
         }
         if let Some(evidence) = mean_of(&cores) {
-            let per = if results.counts.requests > 0 {
+            let per = if results.attempts().tried > 0 {
                 "CPU per request"
             } else {
                 "CPU per run"
@@ -439,14 +544,15 @@ fn resources(results: &Results, (from, to): Span) -> Vec<Known> {
     known
 }
 
-/// Requests per second between two times; runs, when there are no requests.
+/// Requests answered per second between two times; runs, when there are no requests.
 fn rate_between(results: &Results, from: f64, to: f64) -> Option<f64> {
+    let has_requests = results.attempts().tried > 0;
     let (mut done, mut time) = (0.0, 0.0);
     for (point, span) in results.series.spans() {
         let start = point.time_seconds - span;
         let shared = point.time_seconds.min(to) - start.max(from);
         if shared > 0.0 && span > 0.0 {
-            let count = if results.counts.requests > 0 {
+            let count = if has_requests {
                 point.requests
             } else {
                 point.succeeded + point.failed

@@ -152,11 +152,6 @@ fn run(place: usize, file: &str, results: &Results) -> Run {
     const LETTERS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
     let letter = LETTERS.chars().nth(place);
     let first = results.headlines().into_iter().next();
-    let noun = if results.counts.requests > 0 {
-        "req/s"
-    } else {
-        "runs/s"
-    };
     Run {
         letter: letter.map_or_else(|| format!("run {}", place + 1), String::from),
         file: file.to_owned(),
@@ -166,8 +161,9 @@ fn run(place: usize, file: &str, results: &Results) -> Run {
         headline: match first {
             Some(line) if results.sizing.is_some() => line,
             _ => format!(
-                "{:.1} {noun} over {:.0} s, {} of {} runs failed",
+                "{:.1} {} over {:.0} s, {} of {} runs failed",
                 results.throughput(),
+                results.throughput_unit(),
                 results.meta.elapsed_seconds,
                 results.counts.failed,
                 results.counts.succeeded + results.counts.failed
@@ -215,14 +211,24 @@ fn cautions(runs: &[(String, Results)]) -> Vec<String> {
     if differs(|one| one.meta.scenario_sha256.clone().unwrap_or_default()) {
         cautions.push("the scenario files differ".to_owned());
     }
-    let most_workers = |one: &Results| {
-        let workers = one.series.0.iter().map(|point| point.workers).max();
-        workers.unwrap_or_default().to_string()
+    let most = |one: &Results| {
+        let most = one.series.0.iter().map(metrics::load).fold(0.0, f64::max);
+        format!("{most:.3}")
     };
-    if first.sizing.is_none() && differs(most_workers) {
+    if first.sizing.is_none() && differs(|one| one.starts.is_some().to_string()) {
         cautions.push(
-            "the runs had different numbers of workers, and throughput and service times go with them".to_owned(),
+            "some runs were started at a rate and some by workers that wait: throughput and times are not of the same load"
+                .to_owned(),
         );
+    } else if first.sizing.is_none() && differs(most) {
+        let what = if first.starts.is_some() {
+            "rates were asked for"
+        } else {
+            "numbers of workers were at work"
+        };
+        cautions.push(format!(
+            "different {what}, and throughput and service times go with them"
+        ));
     }
     if differs(|one| {
         format!(

@@ -8,10 +8,9 @@ use super::text::ORDER;
 use super::words::{amount, change, with_interval};
 use crate::monitor::{self, Metric as Sampled};
 use crate::report::html::Page;
-use crate::report::model::{
-    Across, Axis, Block, Card, Chart, Line, Look, Run, Section, Timeline, Tone,
-};
-use crate::report::number::Number;
+use crate::report::levels::over_each_other;
+use crate::report::model::{Axis, Block, Card, Chart, Line, Run, Section, Timeline, Tone};
+use crate::report::opening::capital;
 use crate::report::table::{Cell, Table};
 use crate::report::thin::{MOST_POINTS, Thinner};
 use crate::report::{model, table};
@@ -19,6 +18,25 @@ use crate::results::{Point, Results};
 
 /// So many figures stand above the table.
 const MOST_CARDS: usize = 6;
+
+/// So many changes stand in the heading, and on the card of a run.
+const IN_HEADLINE: usize = 2;
+const MOST_CHANGES: usize = 4;
+
+/// Reads one quantity of a second.
+type OfSecond = fn(&Point) -> Option<f64>;
+
+/// Times that are laid over each other: the place in the page, the title, what a second has of it.
+const TIMES: [(&str, &str, OfSecond); 4] = [
+    ("p50", "p50 service time", |point| point.p50_seconds),
+    ("p95", "p95 service time", |point| point.p95_seconds),
+    ("p99", "p99 service time", |point| point.p99_seconds),
+    (
+        "response-p95",
+        "p95 response time, from the intended start",
+        |point| point.response_p95_seconds,
+    ),
+];
 
 /// The page as one file. `runs` are those that the comparison was made of.
 pub fn page(comparison: &Comparison, runs: &[(String, Results)]) -> String {
@@ -33,14 +51,18 @@ pub fn page(comparison: &Comparison, runs: &[(String, Results)]) -> String {
     sections.extend((1..comparison.runs.len()).map(|place| metrics(comparison, place)));
     sections.push(overlays(comparison, runs, &mut timeline));
     sections.push(levels(comparison, runs));
+    sections.extend((1..comparison.runs.len()).map(|place| details(comparison, place)));
     sections.push(method(comparison));
     sections.retain(|section| !section.blocks.is_empty());
     let (headline, tone) = headline(comparison);
-    let files: Vec<&str> = comparison
+    let files: Vec<String> = comparison
         .runs
         .iter()
-        .map(|run| run.file.as_str())
+        .map(|run| format!("{} {}", run.letter, run.file))
         .collect();
+    let outcomes = (1..comparison.runs.len()).map(|place| comparison.outcome(place) + ".");
+    let cautions = comparison.cautions.iter();
+    let cautions = cautions.map(|caution| format!("Caution: {caution}."));
     let shown = Run {
         title: "Load tests compared".to_owned(),
         subtitle: table::cut(&files.join(" · "), 300),
@@ -48,11 +70,7 @@ pub fn page(comparison: &Comparison, runs: &[(String, Results)]) -> String {
             headline: headline.clone(),
             tone,
             line: String::new(),
-            remarks: comparison
-                .cautions
-                .iter()
-                .map(|caution| format!("Caution: {caution}."))
-                .collect(),
+            remarks: outcomes.chain(cautions).collect(),
         },
         cards: cards(comparison),
         timeline,
@@ -71,10 +89,53 @@ fn headline(comparison: &Comparison) -> (String, Tone) {
     } else {
         Tone::Plain
     };
+    let only = comparison.runs.len() == 2;
     let outcomes: Vec<String> = (1..comparison.runs.len())
-        .map(|place| comparison.outcome(place))
+        .map(|place| {
+            let (said, verdict) = in_short(comparison, place);
+            let changes =
+                verdict.map_or_else(Vec::new, |verdict| largest(comparison, place, verdict));
+            match changes.get(..IN_HEADLINE.min(changes.len())) {
+                Some(first) if only && !first.is_empty() => format!("{said}: {}", first.join(", ")),
+                _ => said,
+            }
+        })
         .collect();
-    (outcomes.join(" · "), tone)
+    (outcomes.join("; ") + ".", tone)
+}
+
+/// What became of a run in a few words, and the verdict that they stand for.
+fn in_short(comparison: &Comparison, place: usize) -> (String, Option<Verdict>) {
+    let letter = comparison
+        .runs
+        .get(place)
+        .map_or("", |run| run.letter.as_str());
+    let [regressed, improved, unclear, unchanged] =
+        ORDER.map(|verdict| comparison.count_of(place, verdict));
+    let (what, verdict) = match (regressed, improved) {
+        (0, 0) if unclear > 0 => ("has no change that is certain", None),
+        (0, 0) if unchanged > 0 => ("is unchanged", None),
+        (0, 0) => ("has nothing that can be compared", None),
+        (0, _) => ("has improved", Some(Verdict::Improved)),
+        (_, 0) => ("has regressed", Some(Verdict::Regressed)),
+        (..) => (
+            "has regressed in some and improved in others",
+            Some(Verdict::Regressed),
+        ),
+    };
+    (format!("{letter} {what}"), verdict)
+}
+
+/// The changes of the run as a whole that have that verdict, in the order of the metrics: `throughput −30.1 %`.
+fn largest(comparison: &Comparison, place: usize, verdict: Verdict) -> Vec<String> {
+    let whole = comparison
+        .having(place, verdict)
+        .filter(|metric| metric.of.is_none());
+    let named = whole.filter_map(|metric| {
+        let one = metric.changes.get(place.saturating_sub(1))?.as_ref()?;
+        Some(format!("{} {}", metric.name, change_parts(metric, one).0))
+    });
+    named.collect()
 }
 
 const fn tone(verdict: Verdict) -> Tone {
@@ -86,8 +147,12 @@ const fn tone(verdict: Verdict) -> Tone {
     }
 }
 
-/// The figures of the runs as a whole, of the first run that is compared.
+/// Of two runs what became of each figure, of several what became of each run.
 fn cards(comparison: &Comparison) -> Vec<Card> {
+    if comparison.runs.len() > 2 {
+        let others = (1..comparison.runs.len()).take(MOST_CARDS);
+        return others.map(|place| card_of_run(comparison, place)).collect();
+    }
     let whole = comparison
         .metrics
         .iter()
@@ -110,7 +175,7 @@ fn cards(comparison: &Comparison) -> Vec<Card> {
             });
         let (value, _) = change_parts(metric, one);
         Some(Card {
-            label: metric.name.clone(),
+            label: capital(&metric.name),
             value,
             unit: String::new(),
             status: one.verdict.as_str().to_owned(),
@@ -119,6 +184,28 @@ fn cards(comparison: &Comparison) -> Vec<Card> {
         })
     });
     cards.take(MOST_CARDS).collect()
+}
+
+fn card_of_run(comparison: &Comparison, place: usize) -> Card {
+    let (_, verdict) = in_short(comparison, place);
+    let counted = verdict.unwrap_or(Verdict::Unchanged);
+    let mut details = largest(comparison, place, Verdict::Regressed);
+    details.extend(largest(comparison, place, Verdict::Improved));
+    details.truncate(MOST_CHANGES);
+    details.push(format!(
+        "{} unclear",
+        comparison.count_of(place, Verdict::Unclear)
+    ));
+    Card {
+        label: comparison.pair(place),
+        value: comparison.count_of(place, counted).to_string(),
+        unit: counted.as_str().to_owned(),
+        status: verdict
+            .map_or("no certain change", Verdict::as_str)
+            .to_owned(),
+        tone: tone(counted),
+        details,
+    }
 }
 
 /// A change in words, and its interval.
@@ -133,7 +220,7 @@ fn change_parts(metric: &Metric, one: &Change) -> (String, String) {
 fn who(comparison: &Comparison) -> Section {
     let mut section = Section::new("runs", "The runs");
     let mut table = Table::new(
-        "runs",
+        "runs-table",
         "The first is the baseline",
         &["run", "file", "began", "scenario", "from", "found"],
     );
@@ -151,15 +238,44 @@ fn who(comparison: &Comparison) -> Section {
     section
 }
 
+/// The run as a whole.
 fn metrics(comparison: &Comparison, place: usize) -> Section {
+    let mut section = Section::new(&format!("against-{place}"), &comparison.pair(place));
+    let caption = comparison.outcome(place);
+    let id = format!("metrics-{place}");
+    let whole = |metric: &Metric| metric.of.is_none();
+    section.table(table_of(comparison, place, (&id, &caption), whole));
+    if section.blocks.is_empty() {
+        let text = "There is no figure of the whole run that both have.".to_owned();
+        section.blocks.push(Block::Text(text));
+    }
+    section
+}
+
+/// Each request, scenario and target.
+fn details(comparison: &Comparison, place: usize) -> Section {
+    let title = format!("{} in detail", comparison.pair(place));
+    let mut section = Section::new(&format!("details-{place}"), &title);
+    let id = format!("details-{place}-table");
+    let caption = "Each request, each scenario and each monitored target";
+    let part = |metric: &Metric| metric.of.is_some();
+    section.table(table_of(comparison, place, (&id, caption), part));
+    section
+}
+
+/// The metrics that are wanted, what changed first.
+fn table_of(
+    comparison: &Comparison,
+    place: usize,
+    (id, caption): (&str, &str),
+    wanted: impl Fn(&Metric) -> bool,
+) -> Table {
     let letter = |place: usize| {
         comparison
             .runs
             .get(place)
             .map_or("", |run| run.letter.as_str())
     };
-    let title = format!("{} against {}", letter(place), letter(0));
-    let mut section = Section::new(&format!("against-{place}"), &title);
     let (before, after) = (format!("#{}", letter(0)), format!("#{}", letter(place)));
     let titles = [
         "metric",
@@ -167,15 +283,14 @@ fn metrics(comparison: &Comparison, place: usize) -> Section {
         &before,
         &after,
         "#change",
-        "#from … to",
+        "#95 % interval",
     ];
-    let mut table = Table::new(
-        &format!("metrics-{place}"),
-        &comparison.outcome(place),
-        &titles,
-    );
+    let mut table = Table::new(id, caption, &titles);
     for verdict in ORDER {
-        for metric in comparison.having(place, verdict) {
+        for metric in comparison
+            .having(place, verdict)
+            .filter(|metric| wanted(metric))
+        {
             let Some(Some(one)) = metric.changes.get(place.saturating_sub(1)) else {
                 continue;
             };
@@ -194,13 +309,7 @@ fn metrics(comparison: &Comparison, place: usize) -> Section {
             ]);
         }
     }
-    if table.rows.is_empty() {
-        section
-            .blocks
-            .push(Block::Text("There is nothing that both have.".to_owned()));
-    }
-    section.table(table);
-    section
+    table
 }
 
 /// Each run's series over its own time.
@@ -217,15 +326,9 @@ fn overlays(
         "Failed runs",
         Axis::new("share of the runs", "%"),
     );
-    let mut times: Vec<Chart> = ["p50", "p95", "p99"]
-        .into_iter()
-        .map(|name| {
-            timed(
-                name,
-                &format!("{name} service time"),
-                Axis::new("time", "ms").log(),
-            )
-        })
+    let mut times: Vec<Chart> = TIMES
+        .iter()
+        .map(|(id, title, _)| timed(id, title, Axis::new("time", "ms").log()))
         .collect();
     let mut cpu = timed("cpu", "CPU of the target", Axis::new("cores", ""));
     let mut memory = timed("memory", "Memory of the target", Axis::new("memory", "MiB"));
@@ -247,13 +350,13 @@ fn overlays(
                 ..Line::default()
             }
         };
-        let has_requests = results.counts.requests > 0;
-        let unit = if has_requests { "req/s" } else { "runs/s" };
+        let has_requests = results.attempts().tried > 0;
+        let unit = results.throughput_unit();
         throughput.lines.push(line(unit, &|point, span| {
             let done = if has_requests {
                 point.requests
             } else {
-                point.succeeded + point.failed
+                point.succeeded
             };
             (span > 0.3).then(|| done as f64 / span)
         }));
@@ -264,12 +367,7 @@ fn overlays(
             let ended = point.succeeded + point.failed;
             (ended > 0).then(|| point.failed as f64 / ended as f64 * 100.0)
         }));
-        let of: [fn(&Point) -> Option<f64>; 3] = [
-            |point| point.p50_seconds,
-            |point| point.p95_seconds,
-            |point| point.p99_seconds,
-        ];
-        for (chart, of) in times.iter_mut().zip(of) {
+        for (chart, (.., of)) in times.iter_mut().zip(TIMES) {
             chart.lines.push(line("ms", &|point, _| {
                 of(point)
                     .filter(|seconds| *seconds > 0.0)
@@ -341,50 +439,10 @@ fn timed(id: &str, title: &str, left: Axis) -> Chart {
 /// Every level that the runs measured.
 fn levels(comparison: &Comparison, runs: &[(String, Results)]) -> Section {
     let mut section = Section::new("levels", "Under each load");
-    let mut chart = Chart {
-        id: "over-levels".to_owned(),
-        title: "Throughput against load".to_owned(),
-        note: "Every level that was measured, with its interval.".to_owned(),
-        across: Across::Level,
-        across_title: "workers, or runs started per second".to_owned(),
-        left: Axis::new("per second", ""),
-        ..Chart::default()
-    };
-    for ((_, results), run) in runs.iter().zip(&comparison.runs) {
-        let Some(search) = results
-            .sizing
-            .as_ref()
-            .and_then(|sizing| sizing.search.as_ref())
-        else {
-            continue;
-        };
-        let mut trials: Vec<_> = search.trials.iter().collect();
-        trials.sort_by(|a, b| a.level.total_cmp(&b.level));
-        let has_requests = trials
-            .iter()
-            .any(|trial| trial.requests_per_second.mean > 0.0);
-        let rates: Vec<_> = trials
-            .iter()
-            .map(|trial| {
-                if has_requests {
-                    trial.requests_per_second
-                } else {
-                    trial.runs_per_second
-                }
-            })
-            .collect();
-        chart.lines.push(Line {
-            name: run.letter.clone(),
-            look: Look::Points,
-            unit: if has_requests { "req/s" } else { "runs/s" }.to_owned(),
-            x: trials.iter().map(|trial| Number(trial.level)).collect(),
-            y: rates.iter().map(|rate| Number(rate.mean)).collect(),
-            low: rates.iter().map(|rate| Number(rate.low)).collect(),
-            high: rates.iter().map(|rate| Number(rate.high)).collect(),
-            ..Line::default()
-        });
-    }
-    section.chart(chart);
+    let named = runs.iter().zip(&comparison.runs);
+    section.chart(over_each_other(
+        named.map(|((_, results), run)| (run.letter.clone(), results)),
+    ));
     section
 }
 
@@ -392,12 +450,12 @@ fn method(comparison: &Comparison) -> Section {
     let mut section = Section::new("method", "How this was decided");
     for text in [
         format!(
-            "A metric has improved or regressed when its change is more than chance and at least {:.3} % (--margin). It is \
+            "A metric has improved or regressed when its change is more than chance and at least {} % (--margin). It is \
              unchanged when its whole interval lies within that margin; otherwise the runs do not tell. Intervals hold \
              with {:.0} % confidence; because many metrics are judged at once, what is more than chance is decided over all \
              of them (Benjamini and Hochberg), so that two runs of the same service differ in any metric at most once in \
              {:.0} comparisons.",
-            comparison.margin * 100.0,
+            comparison.margin_percent(),
             comparison.confidence * 100.0,
             1.0 / (1.0 - comparison.confidence)
         ),

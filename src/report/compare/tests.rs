@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::metrics::Recorder;
 use crate::monitor::{Metric as Sampled, Sample, Series};
-use crate::results::{Counts, ErrorGroup, Meta, Point, ServiceTime, sample};
+use crate::results::{Counts, ErrorGroup, Meta, Point, ServiceTime, Starts, sample};
 
 /// A service: what it does in the mean, and how much its state wanders from second to second.
 #[derive(Debug, Clone, Copy)]
@@ -114,6 +114,71 @@ fn verdict_of(comparison: &Comparison, id: &str) -> Verdict {
         .iter()
         .find(|metric| metric.id == id && metric.of.is_none());
     metric.unwrap().changes[0].unwrap().verdict
+}
+
+/// The same run, started at a rate: its runs ended about that long after they were to start.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "places of a list"
+)]
+fn paced(mut results: Results, seconds: f64) -> Results {
+    let mut random = fastrand::Rng::with_seed(9);
+    let mut recorder = Recorder::new();
+    let id = recorder.response_id("buy");
+    for point in &mut results.series.0 {
+        let mut times: Vec<f64> = (0..point.started)
+            .map(|_| seconds * (0.3 * gauss(&mut random)).exp())
+            .collect();
+        for time in &times {
+            recorder.record(id, Duration::from_secs_f64(*time), true, 0);
+        }
+        times.sort_by(f64::total_cmp);
+        let at = |share: f64| times.get((times.len() as f64 * share) as usize).copied();
+        point.target_per_second = Some(60.0);
+        point.response_p50_seconds = at(0.5);
+        point.response_p95_seconds = at(0.95);
+        point.response_p99_seconds = at(0.99);
+    }
+    (_, results.response_times) = ServiceTime::all_of(&recorder);
+    results.starts = Some(Starts::default());
+    results
+}
+
+#[test]
+fn waiting_for_a_start_is_compared() {
+    let (before, after) = (paced(run(PLAIN, 1), 0.06), paced(run(PLAIN, 2), 0.3));
+    let comparison = two(&before, &after, 0.05);
+    assert_eq!(verdict_of(&comparison, "response_p95"), Verdict::Regressed);
+    assert_ne!(verdict_of(&comparison, "p95"), Verdict::Regressed);
+    assert!(comparison.cautions.is_empty(), "{:?}", comparison.cautions);
+    let text = comparison.to_text();
+    assert!(text.contains("p95 response time  "), "{text}");
+    let page = page(
+        &comparison,
+        &[("a".to_owned(), before), ("b".to_owned(), after.clone())],
+    );
+    assert!(page.contains("p95 response time, from the intended start"));
+    // Without a rate there is none.
+    let comparison = two(&run(PLAIN, 1), &after, 0.05);
+    let is_response = |metric: &Metric| metric.id.starts_with("response");
+    assert!(!comparison.metrics.iter().any(is_response));
+    assert!(comparison.cautions[0].starts_with("some runs were started at a rate"));
+}
+
+#[test]
+fn a_service_that_answers_nothing_has_regressed() {
+    let before = run(PLAIN, 1);
+    let mut after = run(PLAIN, 2);
+    for point in &mut after.series.0 {
+        (point.requests, point.failed, point.succeeded) = (0, point.started, 0);
+    }
+    let counts = &mut after.counts;
+    (counts.requests, counts.failed, counts.succeeded) = (0, counts.started, 0);
+    let comparison = two(&before, &after, 0.05);
+    assert_eq!(verdict_of(&comparison, "throughput"), Verdict::Regressed);
+    assert_eq!(verdict_of(&comparison, "failed_runs"), Verdict::Regressed);
+    assert!(comparison.runs[1].headline.starts_with("0.0 req/s over"));
 }
 
 #[test]

@@ -37,7 +37,7 @@ impl Comparison {
             "\nIntervals hold with {:.0} % confidence. Changes below {} % do not matter (--margin). Failed runs are \
              compared\nin percentage points (pp), a tenth of that.\n",
             self.confidence * 100.0,
-            (self.margin * 1e5).round() / 1e3
+            self.margin_percent()
         );
         out
     }
@@ -102,17 +102,22 @@ impl Comparison {
 
     /// `B against A: 1 regressed, 2 improved, 4 unchanged, 0 unclear`.
     pub(super) fn outcome(&self, place: usize) -> String {
-        let letter = |place: usize| self.runs.get(place).map_or("", |run| run.letter.as_str());
         let counts: Vec<String> = ORDER
             .iter()
             .map(|verdict| format!("{} {}", self.count_of(place, *verdict), verdict.as_str()))
             .collect();
-        format!(
-            "{} against {}: {}",
-            letter(place),
-            letter(0),
-            counts.join(", ")
-        )
+        format!("{}: {}", self.pair(place), counts.join(", "))
+    }
+
+    /// `B against A`.
+    pub(super) fn pair(&self, place: usize) -> String {
+        let letter = |place: usize| self.runs.get(place).map_or("", |run| run.letter.as_str());
+        format!("{} against {}", letter(place), letter(0))
+    }
+
+    /// The margin in percent, without digits that say nothing.
+    pub(super) fn margin_percent(&self) -> f64 {
+        (self.margin * 1e5).round() / 1e3
     }
 
     /// The metrics with that verdict, in their order.

@@ -186,11 +186,11 @@ fn times(results: &Results, of: impl Fn(&Point) -> Option<f64>) -> Points {
 }
 
 fn load(results: &Results) -> Panel {
-    let has_requests = results.counts.requests > 0;
+    let has_requests = results.attempts().tried > 0;
     let noun = if has_requests {
-        "requests per second"
+        "requests answered per second"
     } else {
-        "runs per second"
+        "runs passed per second"
     };
     let mut panel = panel(results, "Load", "", axis(Unit::PerSecond));
     panel.right = Some(axis(Unit::Count));
@@ -198,7 +198,7 @@ fn load(results: &Results) -> Panel {
         if has_requests {
             point.requests
         } else {
-            point.succeeded + point.failed
+            point.succeeded
         }
     });
     panel.lines.push(Line {
@@ -220,7 +220,7 @@ fn service_times(results: &Results) -> Panel {
         logarithmic: true,
         at_least: 0.0,
     };
-    let title = if results.counts.requests > 0 {
+    let title = if results.attempts().tried > 0 {
         "Service time of requests"
     } else {
         "Service time of runs"

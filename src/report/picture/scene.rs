@@ -208,14 +208,10 @@ fn plain_verdict(results: &Results) -> String {
     if counts.started == 0 {
         return "Nothing was run".to_owned();
     }
-    let noun = if counts.requests > 0 {
-        "req/s"
-    } else {
-        "runs/s"
-    };
     let mut parts = vec![format!(
-        "{} {noun} over {}",
+        "{} {} over {}",
         significant(results.throughput()),
+        results.throughput_unit(),
         length(results.meta.elapsed_seconds)
     )];
     parts.push(match counts.failed {
@@ -282,15 +278,26 @@ fn facts(results: &Results) -> Vec<Fact> {
             );
         }
     } else if counts.started > 0 {
-        let noun = if counts.requests > 0 {
-            "req/s"
-        } else {
-            "runs/s"
-        };
+        let attempts = results.attempts();
         add(
             "throughput",
-            format!("{} {noun}", significant(results.throughput())),
-            format!("{} runs", significant(counts.started as f64)),
+            format!(
+                "{} {}",
+                significant(results.throughput()),
+                results.throughput_unit()
+            ),
+            if attempts.unanswered() > 0 {
+                format!(
+                    "{} of {} requests answered",
+                    significant(attempts.answered as f64),
+                    significant(attempts.tried as f64)
+                )
+            } else {
+                format!(
+                    "{} runs/s passed",
+                    significant(results.per_second(counts.succeeded))
+                )
+            },
         );
         let all = results.recorder().ok().map(|recorder| {
             let mut all = recorder.distribution(crate::metrics::Kind::Request, |_| true);

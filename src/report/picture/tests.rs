@@ -62,7 +62,7 @@ fn the_picture_has_its_size_and_its_lines() {
         "FAILED",
         "More workers brought no more runs.",
         "target CPU",
-        "requests per second",
+        "requests answered per second",
     ] {
         assert!(text.contains(word), "{word}");
     }

@@ -3,9 +3,7 @@
 use std::fmt::Write as _;
 
 use super::services::{Case, Truth, case, cases};
-use super::{
-    BY_RATE, MOST_WORKERS, Outcome, by_rate, median, original, outcomes, quantile, seeds,
-};
+use super::{BY_RATE, MOST_WORKERS, Outcome, by_rate, median, original, outcomes, quantile, seeds};
 
 const TEXT: &str = "\
 # The search on simulated services

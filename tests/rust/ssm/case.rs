@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use molotov::autosizer::ssm::{Options, Patience, Ssm, check, list, sweep};
+use molotov::autosizer::ssm::{Measure, Options, Patience, Ssm, check, list, sweep};
 use molotov::autosizer::{
     Cancel, Failure, Ledger, Limits, Load, LoadEnd, Order, Run, Service, Steps, Target, gc, size,
 };
@@ -22,7 +22,8 @@ pub(super) const SECRET: &str = "hunter2-hunter2-hunter2";
 /// Requests for a while.
 struct Requests {
     log: PathBuf,
-    stop_at: Option<String>,
+    /// How often to ask to stop when a step has begun.
+    stops: Vec<(String, usize)>,
     crash_at: Option<String>,
     time: Duration,
 }
@@ -67,12 +68,20 @@ impl Load for Requests {
         {
             std::process::abort();
         }
-        usize::from(
-            self.stop_at
-                .as_ref()
-                .is_some_and(|step| has_begun(&self.log, step)),
-        )
+        self.stops
+            .iter()
+            .filter(|(step, _)| has_begun(&self.log, step))
+            .map(|(_, count)| count)
+            .sum()
     }
+}
+
+/// `"stops": { "pull": 1, "clean": 2 }`.
+fn stops(order: &Value) -> Vec<(String, usize)> {
+    let stops = order["stops"].as_object().into_iter().flatten();
+    stops
+        .filter_map(|(step, count)| Some((step.clone(), usize::try_from(count.as_u64()?).ok()?)))
+        .collect()
 }
 
 fn options(order: &Value, bucket: &str, profile: &str) -> Options {
@@ -86,11 +95,16 @@ fn options(order: &Value, bucket: &str, profile: &str) -> Options {
         keep: order["keep"] == true,
         time_to_live: Duration::from_secs(order["time_to_live"].as_u64().unwrap_or(600)),
         owner: "tests".to_owned(),
+        measure: text("glances").map_or(Measure::Own, Measure::Glances),
         patience: Patience {
             registered: Duration::from_secs(order["register_within"].as_u64().unwrap_or(60)),
             engine: Duration::from_secs(20),
             step: Duration::from_mins(1),
             look: Duration::from_millis(500),
+            back: Duration::from_secs(5),
+            unseen: Duration::from_secs(2),
+            settled: Duration::from_millis(order["settled_millis"].as_u64().unwrap_or(50)),
+            again: Duration::from_millis(200),
             ..Patience::default()
         },
         ..Options::default()
@@ -150,6 +164,7 @@ fn size_once(
     let log = folder.join("log.jsonl");
     let steps = Steps::on_stderr(Some(&log)).unwrap();
     steps.add_secrets([SECRET.to_owned()]);
+    steps.add_secrets(text("secret"));
     let id = Run::new_id();
     let run = Run {
         ledger: Ledger::begin(ledgers, &id, "ssm").unwrap(),
@@ -165,7 +180,11 @@ fn size_once(
                         .collect()
                 })
                 .unwrap_or_default(),
-            environment: BTreeMap::from([("SERVICE_TOKEN".to_owned(), SECRET.to_owned())]),
+            environment: BTreeMap::from([(
+                "SERVICE_TOKEN".to_owned(),
+                text("secret").unwrap_or_else(|| SECRET.to_owned()),
+            )]),
+            log_file: (order["service_log"] == true).then(|| folder.join("service.log")),
             port,
             ready_path: "/".to_owned(),
             ready_timeout: Duration::from_secs(order["ready_within"].as_u64().unwrap_or(30)),
@@ -180,7 +199,7 @@ fn size_once(
     };
     let mut load = Requests {
         log,
-        stop_at: text("stop_at"),
+        stops: stops(order),
         crash_at: text("crash_at"),
         time: Duration::from_secs_f64(order["load_seconds"].as_f64().unwrap_or(0.3)),
     };
@@ -194,25 +213,32 @@ fn size_once(
     );
     // The session's last act, once nothing is left.
     run.ledger.end();
-    let service = outcome
-        .metrics
-        .watched
-        .iter()
-        .find(|watched| watched.label == "service");
-    let values = |metric: Metric| -> Vec<f64> {
-        service
-            .iter()
-            .flat_map(|watched| &watched.samples)
+    let series = |label: &str| {
+        let mut watched = outcome.metrics.watched.iter();
+        watched.find(|watched| watched.label == label)
+    };
+    let values = |label: &str, metric: Metric| -> Vec<f64> {
+        let samples = series(label)
+            .into_iter()
+            .flat_map(|watched| &watched.samples);
+        samples
             .filter_map(|(_, sample)| sample.get(metric))
             .collect()
     };
+    let most = |label: &str| {
+        let used = values(label, Metric::CpuCoresUsed);
+        used.into_iter().fold(0.0, f64::max)
+    };
     json!({
-        "failure": outcome.failure.map(|failure| failure.to_string()),
-        "left_behind": outcome.left_behind.map(|failure| failure.to_string()),
-        "load": outcome.load.map(|end| end.exit_code),
-        "samples": service.map_or(0, |watched| watched.samples.len()),
-        "cpu_limit": values(Metric::CpuLimitCores).last(),
-        "cpu_used": values(Metric::CpuCoresUsed).iter().copied().fold(0.0, f64::max),
+        "failure": outcome.failure.as_ref().map(ToString::to_string),
+        "left_behind": outcome.left_behind.as_ref().map(ToString::to_string),
+        "load": outcome.load.as_ref().map(|end| end.exit_code),
+        "samples": series("service").map_or(0, |watched| watched.samples.len()),
+        "cpu_limit": values("service", Metric::CpuLimitCores).last(),
+        "cpu_used": most("service"),
+        "host_cpu_used": most("host"),
+        "memory_bytes": values("service", Metric::MemoryBytes).last(),
         "facts": target.facts(),
+        "notes": outcome.metrics.notes,
     })
 }

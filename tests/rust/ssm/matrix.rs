@@ -14,6 +14,8 @@ pub(super) enum Expected {
     Fails(Vec<String>),
     /// It fails, and cannot remove everything: a later sweep does.
     LeavesAndSweeps(Vec<String>),
+    /// Asked often enough it stops cleaning: a later sweep goes on.
+    GivesUpAndSweeps,
     /// Its process crashes: a sweep removes everything.
     CrashesAndSweeps,
 }
@@ -145,6 +147,7 @@ pub(super) fn cases() -> Vec<Case> {
             ("delivery_timed_out", "did not reach"),
             ("cancelled", "somebody cancelled"),
             ("vanish", "is gone"),
+            ("agent_lost", "has lost its connection"),
         ] {
             let fault = json!([{ "action": "command", "step": step, "do": what }]);
             add(format!("{step}: {what}"), fault, plain(), fails(&[told]));
@@ -240,6 +243,7 @@ pub(super) fn cases() -> Vec<Case> {
         ("taken", vec!["is taken on the instance"]),
         ("fails", vec!["exit code 3", "cannot read kinto.ini"]),
         ("short-lived", vec!["during the test", "out of breath"]),
+        ("fills", vec!["during the test", "No space left on device"]),
     ] {
         add(
             format!("image {image}"),
@@ -268,10 +272,28 @@ pub(super) fn cases() -> Vec<Case> {
         add(
             format!("stopped at {step}"),
             nothing(),
-            json!({ "stop_at": step, "image": "slow" }),
+            json!({ "stops": { step: 1 }, "image": "slow" }),
             fails(&["interrupted"]),
         );
     }
+    for (name, stops) in [
+        ("stopped while it cleans", json!({ "clean": 1 })),
+        ("stopped twice while it cleans", json!({ "clean": 2 })),
+        (
+            "stopped, and again while it cleans",
+            json!({ "pull": 1, "clean": 2 }),
+        ),
+    ] {
+        let used = json!([{ "action": "DeleteSecurityGroup", "do": "slow", "seconds": 1.0 }]);
+        let order = json!({ "stops": stops, "image": "slow" });
+        add(name.into(), used, order, fails(&["interrupted"]));
+    }
+    add(
+        "stopped three times while it cleans".into(),
+        json!([{ "action": "ListCommands", "do": "slow", "seconds": 2.0, "times": 1 }]),
+        json!({ "stops": { "clean": 3 } }),
+        Expected::GivesUpAndSweeps,
+    );
     for step in ["launch", "register", "pull", "ready", "collector", "clean"] {
         add(
             format!("crashed at {step}"),
@@ -285,7 +307,15 @@ pub(super) fn cases() -> Vec<Case> {
         ("DeleteSecurityGroup", "ec2:DeleteSecurityGroup"),
         ("DeleteObject", "s3:DeleteObject"),
     ] {
-        let fault = json!([{ "action": operation, "do": "error", "code": "AccessDenied", "status": 403, "times": 1 }]);
+        let denied = |times: u32| json!([{ "action": operation, "do": "error", "code": "AccessDenied", "status": 403, "times": times }]);
+        add(
+            format!("{operation} is denied once"),
+            denied(1),
+            plain(),
+            Expected::Fine,
+        );
+        // More often than it is tried.
+        let fault = denied(99);
         add(
             format!("{operation} is denied at the end"),
             fault,
@@ -374,6 +404,18 @@ pub(super) fn judge(rig: &Rig, case: &Case) -> Result<(), String> {
             holds(
                 told(words, &outcome.left_behind),
                 "it does not say what it leaves",
+            )?;
+            holds(outcome.has_ledger(), "there is no ledger")?;
+            rig.reset();
+            rig.sweep(&outcome);
+        }
+        Expected::GivesUpAndSweeps => {
+            holds(
+                told(
+                    &words(&["was interrupted", "autosizer gc"]),
+                    &outcome.left_behind,
+                ),
+                "it does not say that it gives up",
             )?;
             holds(outcome.has_ledger(), "there is no ledger")?;
             rig.sweep(&outcome);

@@ -5,15 +5,18 @@
 
 mod case;
 mod matrix;
+mod random;
 mod rig;
 
 use std::time::Duration;
 
+use self::case::SECRET;
 use self::rig::Rig;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 /// Runs every case of a part of the matrix, one after the other on one rig; tells all that went wrong.
-fn run_part(part: usize, parts: usize) {
+fn run_part(part: usize) {
     let Some(rig) = Rig::start("folder") else {
         return;
     };
@@ -22,7 +25,7 @@ fn run_part(part: usize, parts: usize) {
     let mine = cases
         .iter()
         .enumerate()
-        .filter(|(number, _)| number % parts == part);
+        .filter(|(number, _)| number % PARTS == part);
     let only = std::env::var("SSM_CASE").ok();
     let mut count = 0;
     for (_, case) in mine {
@@ -43,26 +46,60 @@ fn run_part(part: usize, parts: usize) {
         wrong.len(),
         wrong.join("\n")
     );
+    assert_eq!(rig.shows(SECRET), json!([]), "a secret is in the history");
 }
+
+/// Parts of the matrix that run beside each other: most of a case is waiting.
+const PARTS: usize = 4;
 
 #[test]
 fn faults_first_quarter() {
-    run_part(0, 4);
+    run_part(0);
 }
 
 #[test]
 fn faults_second_quarter() {
-    run_part(1, 4);
+    run_part(1);
 }
 
 #[test]
 fn faults_third_quarter() {
-    run_part(2, 4);
+    run_part(2);
 }
 
 #[test]
 fn faults_last_quarter() {
-    run_part(3, 4);
+    run_part(3);
+}
+
+/// Seeds that are run one after the other on one rig.
+fn run_seeds(part: u64, parts: u64) {
+    let seeds = random::seeds(part, parts);
+    let Some(rig) = Rig::start("folder") else {
+        return;
+    };
+    let wrong: Vec<String> = seeds
+        .iter()
+        .filter_map(|seed| random::run(&rig, *seed).err())
+        .collect();
+    let count = seeds.len();
+    assert!(
+        wrong.is_empty(),
+        "{} of {count} seeds:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+    assert_eq!(rig.shows(SECRET), json!([]), "a secret is in the history");
+}
+
+#[test]
+fn random_faults_of_even_seeds() {
+    run_seeds(0, 2);
+}
+
+#[test]
+fn random_faults_of_odd_seeds() {
+    run_seeds(1, 2);
 }
 
 #[test]
@@ -81,22 +118,130 @@ fn child() {
     case::run();
 }
 
-/// A machine ends itself when nobody else does, and its group is swept later.
+/// A machine ends itself when nobody else does, also after it was stopped and started, and its group is swept later.
 #[test]
 fn a_machine_ends_itself_after_its_time() {
     let Some(rig) = Rig::start("folder") else {
         return;
     };
-    let order = json!({ "crash_at": "register", "time_to_live": 10 });
+    let order = json!({ "crash_at": "engine", "time_to_live": 15 });
     let outcome = rig.run(&order);
     assert!(outcome.crashed, "{outcome:?}");
-    assert_eq!(rig.state()["instances"].as_array().unwrap().len(), 1);
+    let state = rig.state();
+    assert_eq!(state["instances"].as_array().unwrap().len(), 1);
+    rig.stop_and_start(state["instances"][0].as_str().unwrap());
     rig.wait_until("the machine has ended", Duration::from_mins(1), |state| {
         state["instances"].as_array().unwrap().is_empty()
             && state["processes"].as_array().unwrap().is_empty()
     });
     rig.sweep(&outcome);
     rig.assert_clean("after its time");
+}
+
+/// The service gets the very value, and nobody else does: neither the command history nor anything that is written.
+#[test]
+fn a_value_reaches_the_service_and_nothing_else() {
+    let Some(rig) = Rig::start("folder") else {
+        return;
+    };
+    let secret = "it's \"$HOME\" `id` $(id)\\n\n second line of it\r\n\n{{ssm:x}} ä€😀";
+    let outcome = rig.run(&json!({ "image": "tells", "secret": secret, "service_log": true }));
+    assert_eq!(outcome.failure, None, "{outcome:?}");
+    let log = &outcome.service_log;
+    let digest = Sha256::digest(secret.as_bytes());
+    assert!(log.contains(&format!("{digest:x}")), "{log}");
+    assert!(log.contains("***") && log.contains("serving"), "{log}");
+    for part in [secret, "second line of it", "{{ssm:x}} ä€😀"] {
+        assert!(!outcome.written.contains(part), "{part}");
+    }
+    // The service has printed it, so the output of the one step that fetched its log has it, as the service wrote it.
+    for step in rig.shows("second line of it").as_array().unwrap() {
+        let step = step.as_str().unwrap();
+        assert!(step.starts_with("service-log-"), "{step}");
+    }
+    rig.assert_clean("after a secret");
+}
+
+/// A log comes home whole, up to its bound, also of a service that has died.
+#[test]
+fn the_log_of_a_service_comes_home() {
+    let Some(rig) = Rig::start("folder") else {
+        return;
+    };
+    let died = rig.run(&json!({ "image": "fails", "service_log": true }));
+    assert!(died.failure.is_some());
+    assert_eq!(died.service_log, "cannot read kinto.ini\n");
+    let long = rig.run(&json!({ "image": "chatters", "service_log": true }));
+    assert_eq!(long.failure, None, "{long:?}");
+    assert_eq!(long.service_log.lines().count(), 20_001, "{long:?}");
+    assert!(long.service_log.starts_with("line 1\n"));
+    let refused = json!([{ "action": "command", "step": "service-log-*", "do": "refused" }]);
+    rig.add_faults(&refused);
+    let pieces = rig.run(&json!({ "image": "chatters", "service_log": true }));
+    assert_eq!(pieces.service_log, long.service_log);
+    rig.assert_clean("after the logs");
+}
+
+/// A disk that fills in the middle costs neither the metrics so far nor the cleaning, and is told.
+#[test]
+fn a_full_disk_is_told() {
+    let Some(rig) = Rig::start("folder") else {
+        return;
+    };
+    let outcome = std::thread::scope(|scope| {
+        let running = scope.spawn(|| rig.run(&json!({ "load_seconds": 3 })));
+        rig.wait_until("the collector starts", Duration::from_mins(1), |state| {
+            let sent = state["commands_sent"].as_array().unwrap();
+            sent.contains(&json!("collector"))
+        });
+        // The look at the service that follows the load.
+        rig.add_faults(&json!([{ "action": "command", "step": "state-*", "do": "full" }]));
+        running.join().unwrap()
+    });
+    assert_eq!(outcome.failure, None, "{outcome:?}");
+    assert!(outcome.samples >= 2, "{outcome:?}");
+    let notes = outcome.answer["notes"].to_string();
+    for told in ["had no room left on /", "ended before the test did"] {
+        assert!(notes.contains(told), "{outcome:?}");
+    }
+    rig.assert_clean("with a full disk");
+    rig.reset();
+    rig.add_faults(&json!([{ "action": "command", "step": "state-*", "do": "full" }]));
+    let died = rig.run(&json!({ "image": "fills" }));
+    let failure = died.failure.clone().unwrap_or_default();
+    for told in ["with its disk full", "No space left on device"] {
+        assert!(failure.contains(told), "{died:?}");
+    }
+    rig.assert_clean("with a full disk");
+}
+
+/// Somebody else's instance, or one that is kept, is left as it was when a run on it crashes.
+#[test]
+fn what_a_crash_leaves_on_a_kept_instance_is_swept() {
+    let Some(rig) = Rig::start("folder") else {
+        return;
+    };
+    let first = rig.run(&json!({ "keep": true }));
+    assert_eq!(first.failure, None, "{first:?}");
+    let state = rig.state();
+    let instance = state["instances"][0].as_str().unwrap();
+    // The timer of the instance.
+    let before = state["processes"].as_array().unwrap().len();
+    let order = json!({ "keep": true, "instance_id": instance, "crash_at": "collector" });
+    let crashed = rig.run(&order);
+    assert!(crashed.crashed && crashed.has_ledger(), "{crashed:?}");
+    assert!(rig.state()["processes"].as_array().unwrap().len() > before);
+    rig.sweep(&crashed);
+    rig.wait_until(
+        "nothing but the timer runs",
+        Duration::from_secs(20),
+        |state| state["processes"].as_array().unwrap().len() == before,
+    );
+    assert!(!crashed.has_ledger());
+    assert_eq!(rig.state()["objects"], json!([]));
+    let last = rig.run(&json!({ "instance_id": instance }));
+    assert_eq!(last.failure, None, "{last:?}");
+    rig.assert_clean("after the last run");
 }
 
 /// An instance that stays is used again, and ends with the run that does not keep it.
@@ -175,4 +320,17 @@ fn the_flow_in_containers() {
     );
     assert!(outcome.cpu_used > 0.0, "{outcome:?}");
     rig.assert_clean("in containers");
+    let glances = rig::glances_image();
+    let outcome = rig.run(&json!({
+        "image": "localhost/rig-service:1", "command": ["{port}"], "cpus": 0.5, "load_seconds": 4,
+        "glances": glances,
+    }));
+    assert_eq!(outcome.failure, None, "{outcome:?}");
+    assert!(outcome.samples >= 3, "{outcome:?}");
+    // Podman tells Glances no CPU time of a container before, so that it sees none used; of the host it sees it itself.
+    assert!(
+        outcome.answer["host_cpu_used"].as_f64() > Some(0.0),
+        "{outcome:?}"
+    );
+    rig.assert_clean("after Glances");
 }

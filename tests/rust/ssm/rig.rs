@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+/// A run that takes longer hangs: every wait of the cases is bounded far below.
+const LONGEST: Duration = Duration::from_mins(5);
+
 /// The rig and its folder; both end with it.
 pub(super) struct Rig {
     process: Child,
@@ -32,6 +35,8 @@ pub(super) struct Outcome {
     pub(super) cpu_limit: Option<f64>,
     pub(super) cpu_used: f64,
     pub(super) answer: Value,
+    /// The service's log, where it was asked for.
+    pub(super) service_log: String,
     /// Everything that the process wrote, its log and its ledgers.
     pub(super) written: String,
     folder: PathBuf,
@@ -42,6 +47,17 @@ impl Outcome {
     pub(super) fn has_ledger(&self) -> bool {
         std::fs::read_dir(self.folder.join("ledgers")).is_ok_and(|mut files| files.next().is_some())
     }
+}
+
+/// Makes an image of a real Glances where there is none; its name.
+pub(super) fn glances_image() -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rig/glances_image.py");
+    let output = Command::new(std::env::var("RIG_PYTHON").unwrap())
+        .arg(script)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 fn skipped(why: &str) {
@@ -84,6 +100,16 @@ impl Rig {
         let images = json!({
             "kinto": { "argv": service("1000000") },
             "short-lived": { "argv": service("5") },
+            "fills": { "argv": json!([python, "-S", "-E", here.join("service.py"), "{port}", "5", "/dev/full"]) },
+            // Tells what it has got without telling it.
+            "tells": { "argv": shell(&format!(
+                "printf %s \"$SERVICE_TOKEN\" | sha256sum; printf '%s\\n' \"$SERVICE_TOKEN\"; exec '{python}' -S -E '{}' {{port}}",
+                here.join("service.py").display()
+            )) },
+            "chatters": { "argv": shell(&format!(
+                "seq -f 'line %g' 20000; exec '{python}' -S -E '{}' {{port}}",
+                here.join("service.py").display()
+            )) },
             "fails": { "argv": shell("echo cannot read kinto.ini; exit 3") },
             "silent": { "argv": shell("echo thinking; sleep 300") },
             "arm": { "argv": service("1"), "architecture": "arm64" },
@@ -177,9 +203,26 @@ impl Rig {
                 None => command.env_remove(name),
             };
         }
-        let output = command.output().unwrap();
-        let mut written = String::from_utf8_lossy(&output.stderr).into_owned();
-        written.push_str(&std::fs::read_to_string(folder.join("log.jsonl")).unwrap_or_default());
+        // Into a file: a process that is killed must not keep the reading of a pipe waiting.
+        let errors = folder.join("stderr");
+        let mut process = command
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(&errors).unwrap())
+            .spawn()
+            .unwrap();
+        let began = Instant::now();
+        let mut too_late = false;
+        while process.try_wait().unwrap().is_none() {
+            if began.elapsed() > LONGEST && !too_late {
+                too_late = true;
+                process.kill().unwrap();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let read = |path: PathBuf| std::fs::read(path).unwrap_or_default();
+        let mut written = String::from_utf8_lossy(&read(errors)).into_owned();
+        written.push_str(&String::from_utf8_lossy(&read(folder.join("log.jsonl"))));
+        written.push_str(&String::from_utf8_lossy(&read(folder.join("service.log"))));
         for ledger in std::fs::read_dir(folder.join("ledgers"))
             .into_iter()
             .flatten()
@@ -187,6 +230,7 @@ impl Rig {
         {
             written.push_str(&std::fs::read_to_string(ledger.path()).unwrap_or_default());
         }
+        assert!(!too_late, "it does not end:\n{written}");
         let Ok(answer) = std::fs::read_to_string(folder.join("outcome.json")) else {
             return Outcome {
                 crashed: true,
@@ -196,6 +240,7 @@ impl Rig {
             };
         };
         written.push_str(&answer);
+        let service_log = String::from_utf8_lossy(&read(folder.join("service.log"))).into_owned();
         let answer: Value = serde_json::from_str(&answer).unwrap();
         let text = |name: &str| answer[name].as_str().map(str::to_owned);
         Outcome {
@@ -208,8 +253,19 @@ impl Rig {
             cpu_used: answer["cpu_used"].as_f64().unwrap_or(0.0),
             written,
             folder: folder.to_owned(),
+            service_log,
             answer,
         }
+    }
+
+    /// The steps in whose command or output a text stands, whatever it is wrapped in.
+    pub(super) fn shows(&self, text: &str) -> Value {
+        self.control("/rig/shows", &json!({ "text": text }))
+    }
+
+    pub(super) fn stop_and_start(&self, instance: &str) {
+        let path = format!("/rig/stop-start?instance={instance}");
+        self.control(&path, &json!({}));
     }
 
     /// Runs `gc` for what a case has left.
