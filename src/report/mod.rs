@@ -9,7 +9,6 @@
 //! | `model`, `table` | what a page is made of |
 //! | `run` | which sections there are, and in which order |
 //! | `opening`, `load`, `levels`, `resources`, `times`, `failures`, `closing` | those sections |
-//! | `matrix` | several sizes of a service on one page |
 //! | `recording` | what was monitored without a run, as a page shows it |
 //! | `thin`, `number` | fewer points; rounding and units |
 //! | `html` | markup, escaping, what is embedded |

@@ -253,11 +253,14 @@ def test_the_first_signal_while_cleaning_lets_it_finish(place: Place, number: in
     assert document(place)["counts"]["succeeded"] == 20
 
 
-def test_the_second_signal_ends_the_cleaning_and_gc_does_the_rest(place: Place) -> None:
+def test_the_third_signal_while_cleaning_ends_it_and_gc_does_the_rest(place: Place) -> None:
     process = place.start(*place.local("lingers", "--", "-d", "60", "-c"))
     place.wait_for(process, "Running the load test")
     process.send_signal(signal.SIGTERM)
     place.wait_for(process, "stop")
+    for left in (2, 1):
+        process.send_signal(signal.SIGINT)
+        place.wait_for(process, f"Still removing what was started; {left} more")
     process.send_signal(signal.SIGINT)
     outcome = finish(process)
     assert outcome.code == 105, outcome

@@ -215,12 +215,15 @@ def test_the_first_signal_while_cleaning_lets_it_finish(place: Place, podman: Po
     assert document(place)["counts"]["succeeded"] == 20
 
 
-def test_the_second_signal_ends_the_cleaning_and_gc_does_the_rest(place: Place, podman: Podman) -> None:
+def test_the_third_signal_while_cleaning_ends_it_and_gc_does_the_rest(place: Place, podman: Podman) -> None:
     with Gate(podman) as gate:
         process = place.start(*words("sleep 1000"), env=gate.environment)
         place.wait_for(process, "ready")
         process.send_signal(signal.SIGTERM)
         assert gate.is_reached.wait(DEADLINE), finish(process)
+        for left in (2, 1):
+            process.send_signal(signal.SIGINT)
+            place.wait_for(process, f"Still removing what was started; {left} more")
         process.send_signal(signal.SIGINT)
         outcome = finish(process)
     assert outcome.code == 105, outcome
