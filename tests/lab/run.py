@@ -3,8 +3,9 @@
     KIND=slots RUNS=10 make lab
     python tests/lab/run.py [--kind NAME ...] [--runs N] [--jobs N] [--molotov PATH]
 
-Writes the results into docs/resource-lab.md: without a kind all of them, else the lines of those kinds. Kinds that
-sleep can be measured on a busy machine, and several at a time; those that need the CPU or the disk run alone.
+Writes the results into docs/resource-lab.md: without a kind all of them, else the lines of those kinds.
+Kinds that sleep can be measured on a busy machine, and several at a time; those that need the CPU or the
+disk run alone.
 """
 
 from __future__ import annotations
@@ -308,7 +309,7 @@ Server, generator and whatever else the machine had to do shared {cores} cores.
 
 
 def page(results: dict[str, list[Outcome]], budget: float, before: str = "") -> str:
-    """Return the page: the table, and one sentence of each kind; lines of other kinds stay as they were before."""
+    """Return the page: the table, and one sentence of each kind; lines of other kinds stay as they were."""
     old = before.splitlines()
     rows: list[str] = []
     said: list[str] = []
