@@ -36,6 +36,7 @@ def matrix(document):
     """Return what `autosizer run --cpus 0.5,1,2` would write if two of its rows had come to this document."""
     runs, rows = [], []
     capacity = document["sizing"]["search"]["capacity"]
+    blank = {"run": "", "at_least": False, "confirmed": False, "headroom": {}}
     price = {"currency": "USD", "source": "a list", "date": "2026-11-01"}
     rate = capacity["requests_per_second"]
     for cpus, share in ((0.5, 0.5), (1.0, 1.0)):
@@ -45,7 +46,8 @@ def matrix(document):
         run["service"] = service | {"ended": None, "out_of_memory": False, "log": []}
         runs.append(run)
         rows.append(
-            {
+            blank
+            | {
                 "label": f"{cpus:g} CPU",
                 "cpus": cpus,
                 "capacity_per_second": share * rate["mean"],
@@ -62,7 +64,7 @@ def matrix(document):
                 "price_per_million": 1e6 / 3600 * 0.04 * cpus / (share * rate["mean"]),
             }
         )
-    rows.append({"label": "2 CPU", "cpus": 2.0, "failure": "the service did not answer within 60 s"})
+    rows.append(blank | {"label": "2 CPU", "cpus": 2.0, "failure": "the service did not answer within 60 s"})
     reason = "0.5 CPU is the cheapest: USD 0.1000 per million requests; 1 CPU costs 3 % more"
     autosizer = {
         **{"molotov": "1", "target": "container", "service": "localhost/kinto:1", "rows": rows},
