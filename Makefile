@@ -126,9 +126,8 @@ test-rust:
 	@cargo test -q $(FEATURES) --lib --bins --test main -- --skip ssm::
 	cargo test -q $(FEATURES) --doc
 
-test-aws: $(VENVS)/rig/.ready $(VENVS)/main/.ready
+test-aws: $(VENVS)/rig/.ready
 	@$(ON_RIG) cargo test -q $(FEATURES) --test main -- ssm::
-	$(ON_RIG) $(BIN)/python -m pytest -p no:cacheprovider tests/article --binary $(CARGO_TARGET_DIR)/debug/molotov $(PYTEST_ARGS)
 	tools/stale_ports.sh
 
 # The wheel for one version of Python into the environment of that version, the stable-ABI wheel into the others.
@@ -156,9 +155,11 @@ suites:
 	  bash -c 'tools/suite.sh "$$@" --ignore=$(ALONE) --ignore=$(WITH_PODMAN) $(PYTEST_ARGS)' suite
 	tools/suite.sh $(BIN)/python $(ALONE) $(PYTEST_ARGS)
 
-# Last, with the extension that `wheels` installed.
-test-containers: $(VENVS)/main/.ready
-	@tools/suite.sh $(BIN)/python $(WITH_PODMAN) $(PYTEST_ARGS)
+# Last, with the extension that `wheels` installed and the binary that `test-rust` built.
+test-containers: $(VENVS)/main/.ready $(VENVS)/rig/.ready
+	@$(BUILD_BINARY)
+	tools/suite.sh $(BIN)/python $(WITH_PODMAN) $(PYTEST_ARGS)
+	$(ON_RIG) $(BIN)/python -m pytest -p no:cacheprovider tests/article --binary $(CARGO_TARGET_DIR)/debug/molotov $(PYTEST_ARGS)
 	tools/stale_ports.sh
 
 # With the extension that `wheels` installed.
