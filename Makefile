@@ -121,13 +121,13 @@ test: system  ## everything that CI checks
 	echo "== containers"
 	$(MAKE) --no-print-directory test-containers
 
-# What needs the rig is left to test-aws.
+# What needs the rig is left to test-aws, whose tests mostly wait.
 test-rust:
 	@cargo test -q $(FEATURES) --lib --bins --test main -- --skip ssm::
 	cargo test -q $(FEATURES) --doc
 
 test-aws: $(VENVS)/rig/.ready
-	@$(ON_RIG) cargo test -q $(FEATURES) --test main -- ssm::
+	@$(ON_RIG) cargo test -q $(FEATURES) --test main -- --test-threads=8 ssm::
 	tools/stale_ports.sh
 
 # The wheel for one version of Python into the environment of that version, the stable-ABI wheel into the others.

@@ -31,7 +31,7 @@ def replayed(request, tmp_path_factory):
     """Run it once; the tests look at what came of it."""
     folder = tmp_path_factory.mktemp("article")
     binary = request.config.getoption("--binary")
-    assert binary is not None and binary.exists(), "--binary names the command: make test-aws does it"
+    assert binary is not None and binary.exists(), "--binary names the command: make test-containers does it"
     (folder / "rig").mkdir()
     try:
         make_kinto_image()
