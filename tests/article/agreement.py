@@ -23,9 +23,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import kinto_image
 from replay import as_autosizer
-from rig import TREE, Rig, Unusable, make_kinto_image
+from rig import TREE, Rig, Unusable, kinto_image, make_kinto_image
 
 PLACES = ("local", "container", "ssm")
 NAMES = {"local": "a process", "container": "a container", "ssm": "an instance of the rig"}

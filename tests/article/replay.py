@@ -16,8 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-import kinto_image
-from rig import TREE, Rig, Unusable, make_kinto_image
+from rig import TREE, Rig, Unusable, kinto_image, make_kinto_image
 
 TYPES = "t3.medium,c8g.large"
 
@@ -38,11 +37,13 @@ def command(rig: Rig, port: int, cpus: str, files: dict[str, str], load: list[st
 
 
 def as_autosizer(binary: Path, folder: Path, environment: dict[str, str]) -> dict[str, str]:
-    """Return the environment in which `autosizer` is this binary."""
+    """Return the environment in which `autosizer` is this binary, with the packages of this Python."""
     programs = folder / "programs"
     programs.mkdir()
     (programs / "autosizer").symlink_to(binary.resolve())
-    return environment | {"PATH": f"{programs}{os.pathsep}{environment['PATH']}"}
+    path = f"{programs}{os.pathsep}{environment['PATH']}"
+    # The binary takes aiohttp from there.
+    return environment | {"PATH": path, "VIRTUAL_ENV": sys.prefix}
 
 
 def main() -> int:

@@ -16,7 +16,7 @@ from typing import Any
 TREE = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TREE / "tests" / "rig"))
 
-import kinto_image  # noqa: E402
+import kinto_image as kinto_image  # noqa: E402
 
 SECONDS = 120.0
 
@@ -56,6 +56,8 @@ class Rig:
             if name not in os.environ:
                 raise Unusable(f"{name} is not set: tests/rig/run.sh sets it where Podman works")
         self.folder = folder
+        #: Of other runs that use the same Podman, or were killed.
+        self._others = set(containers())
         (folder / "images.json").write_text("{}")
         serve = TREE / "tests" / "rig" / "serve.py"
         words = [os.environ["RIG_PYTHON"], str(serve), "--machines", "podman", "--folder", str(folder)]
@@ -102,6 +104,6 @@ class Rig:
         state = self.state()
         kinds = ("instances", "groups", "objects", "processes")
         found = [f"{kind}: {one}" for kind in kinds for one in state[kind]]
-        found += [f"container: {name}" for name in containers()]
+        found += [f"container: {name}" for name in containers() if name not in self._others]
         found += [f"ledger: {path.name}" for path in (self.folder / "state").rglob("*.jsonl")]
         return found
