@@ -61,7 +61,7 @@ help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | expand -t 14
 
 system:
-	@tools/system.sh build-essential python3-dev python3-venv nginx wrk chromium nodejs npm git \
+	@tools/system.sh build-essential python3-dev python3-venv nginx wrk chromium nodejs npm git openssl \
 	  podman runc netavark iptables catatonit busybox-static
 
 # What drives the browser, and what audits the page for people who cannot see it; outside the clone.
