@@ -200,10 +200,9 @@ fn a_full_disk_is_told() {
     });
     assert_eq!(outcome.failure, None, "{outcome:?}");
     assert!(outcome.samples >= 2, "{outcome:?}");
+    // Whether the collector still came to its next sample, and ended of it, is chance.
     let notes = outcome.answer["notes"].to_string();
-    for told in ["had no room left on /", "ended before the test did"] {
-        assert!(notes.contains(told), "{outcome:?}");
-    }
+    assert!(notes.contains("had no room left on /"), "{outcome:?}");
     rig.assert_clean("with a full disk");
     rig.reset();
     rig.add_faults(&json!([{ "action": "command", "step": "state-*", "do": "full" }]));
