@@ -1,4 +1,6 @@
 //! Tests of connecting against servers on the loopback, each in its thread, gone with the test.
+//!
+//! Longer than usual: one set of servers (plain, TLS, proxies) serves all of them.
 
 use std::{
     future::{Future, poll_fn},

@@ -1,4 +1,6 @@
 //! Synthetic series of each kind, and mixed ones.
+//!
+//! Longer than usual: the rules are tested together, because their order is half of the verdict.
 
 use std::time::Duration;
 

@@ -6,6 +6,8 @@
 //! Between two measured levels throughput can be no higher than its tangents allow: services gain less and less from
 //! every further worker, so the line through the two levels before is an upper bound, and so is the line through the two
 //! levels behind. Where the bound promises little, no trial is spent; that is what makes the search short.
+//!
+//! A little longer than usual: a third of it are the tests of these decisions.
 
 use super::super::statistics::{Z_CLEAR, ratio_rose, wilson_lower_at};
 use super::Settings;
