@@ -35,6 +35,8 @@ ONCE := $(addprefix tests/python/test_, rate.py results.py faults.py run_faults.
   demo.py lab.py report_compare.py report_glances.py report_picture.py)
 # One set of features for all Rust tests, so that everything is built once.
 FEATURES := --features aws
+# The extension under test comes without EC2, which has no Python of its own and takes minutes to build.
+EXTENSION := --features python
 # The binary with everything that is given away, as the tests build it.
 BUILD_BINARY = cargo test -q $(FEATURES) --test main --no-run
 # Random inputs per property; the tests take 256. Seconds per coverage-guided target, and which of them.
@@ -86,7 +88,7 @@ $(VENVS)/rig/.ready: tests/rig/requirements.txt
 	touch $@
 
 dev: $(VENVS)/main/.ready  ## build the extension into .venv/main, for working on the code
-	@VIRTUAL_ENV=$(CURDIR)/$(VENVS)/main $(BIN)/maturin develop --profile dev -q
+	@VIRTUAL_ENV=$(CURDIR)/$(VENVS)/main $(BIN)/maturin develop --profile dev -q $(EXTENSION)
 
 fmt: $(VENVS)/main/.ready  ## format the Rust and the Python sources
 	@cargo fmt
@@ -133,7 +135,7 @@ test-aws: $(VENVS)/rig/.ready
 # The wheel for one version of Python into the environment of that version, the stable-ABI wheel into the others.
 wheels: $(VENVS)/main/.ready
 	@rm -rf $(WHEELS)/main $(WHEELS)/abi3
-	$(BIN)/maturin build -q --profile ci -i $(INTERPRETER) --out $(WHEELS)/main
+	$(BIN)/maturin build -q --profile ci $(EXTENSION) -i $(INTERPRETER) --out $(WHEELS)/main
 	$(BIN)/pip install -q --force-reinstall --no-deps $(WHEELS)/main/*.whl
 	[ -n "$(OTHERS)" ] || exit 0
 	$(BIN)/maturin build -q --profile ci --features abi3 -i $(INTERPRETER) --out $(WHEELS)/abi3
@@ -172,7 +174,7 @@ screenshot: dev $(NODE)/.ready  ## take the picture of a report that the README 
 	node tests/report/screenshot.mjs $(NODE) "$$(command -v chromium)" $(CARGO_TARGET_DIR)/report.html docs/report.png
 
 wheel: $(VENVS)/main/.ready  ## the wheel to give away: optimised, for this interpreter
-	@$(BIN)/maturin build --release --features python,autosizer,report,aws -i $(INTERPRETER) --out dist
+	@$(BIN)/maturin build --release -i $(INTERPRETER) --out dist
 
 demo: system  ## start a real Kinto and find how many workers it carries
 	@$(INTERPRETER) tools/demo.py

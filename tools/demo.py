@@ -81,7 +81,9 @@ def find_molotov(cache: Path) -> list[str]:
         raise DemoError("building Molotov needs Rust's cargo: see https://rustup.rs")
     environment = cache / "demo-env"
     print(f"Installing Molotov into {environment} (the first build takes minutes)...", flush=True)
-    run_quietly([*pip(environment), str(_TREE)], "Can't build Molotov")
+    # Without EC2, which a demo does not need and whose client takes minutes to build.
+    lean = ["--config-settings", "build-args=--features python"]
+    run_quietly([*pip(environment), *lean, str(_TREE)], "Can't build Molotov")
     return [str(environment / "bin" / "molotov")]
 
 

@@ -124,6 +124,14 @@ impl Finding {
         })
     }
 
+    /// The same, seen under another load than the one that is judged.
+    pub(super) fn with_load(mut self, active: f64) -> Self {
+        for evidence in &mut self.evidence {
+            evidence.text = format!("with {active:.0} in flight: {}", evidence.text);
+        }
+        self
+    }
+
     /// The number that says it best, in a few words.
     fn number(&self) -> Option<String> {
         let first = self.evidence.first()?;

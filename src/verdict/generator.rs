@@ -65,14 +65,11 @@ pub(super) fn check_above(
         .iter()
         .filter(held_back)
         .filter_map(|other| {
-            let mut findings = check(series, other).findings;
+            let found = check(series, other).findings.into_iter();
+            let mut findings: Vec<Finding> = found.map(|one| one.with_load(other.active)).collect();
             for one in &mut findings {
                 one.evidence
                     .retain(|one| one.metric.is_some_and(|metric| PLAIN.contains(&metric)));
-                for evidence in &mut one.evidence {
-                    let text = &evidence.text;
-                    evidence.text = format!("with {:.0} in flight: {text}", other.active);
-                }
             }
             findings.retain(|one| !one.evidence.is_empty());
             let reasons = findings.iter().flat_map(|one| &one.evidence);

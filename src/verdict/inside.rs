@@ -114,6 +114,18 @@ pub(super) fn breaks<'a>(level: &Level, others: &'a [Level]) -> Option<&'a Level
         .min_by(|a, b| a.active.total_cmp(&b.active))
 }
 
+/// The higher loads that bring no more, and at which no more runs fail.
+pub(super) fn flat_above<'a>(
+    level: &Level,
+    others: &'a [Level],
+) -> impl Iterator<Item = &'a Level> {
+    others.iter().filter(|other| {
+        other.active > level.active
+            && other.failed_ratio < level.failed_ratio + FAILS_RATIO
+            && brings_no_more(level, other)
+    })
+}
+
 fn brings_no_more(level: &Level, other: &Level) -> bool {
     let (low, high) = level.lower_first(other);
     low.active > 0.0

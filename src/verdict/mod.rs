@@ -55,6 +55,28 @@ type Rule = fn(&Look, &[Level]) -> Option<Finding>;
 /// The rules about resources of targets, in their order.
 const RULES: [Rule; 4] = [memory::rule, cpu::rule, disk::rule, network::rule];
 
+/// Those that a higher load may answer. Memory is left out: runs in flight need some, whatever limits them.
+const RULES_ABOVE: [Rule; 3] = [cpu::rule, disk::rule, network::rule];
+
+/// What is busy under a higher load that brings no more. The lowest load that suffices need not fill what limits it: where
+/// one request is made after the other, client and network have their share of the time.
+fn busy_above(looks: &[Look], level: &Level, others: &[Level]) -> Vec<Finding> {
+    let mut flat: Vec<&Level> = inside::flat_above(level, others).collect();
+    flat.sort_by(|a, b| b.active.total_cmp(&a.active));
+    let at = |there: &&Level| -> Vec<Finding> {
+        let rules = RULES_ABOVE.iter();
+        let found = rules.flat_map(|rule| {
+            let looks = looks.iter().map(|look| look.during(there));
+            looks.filter_map(|look| rule(&look, others))
+        });
+        found.map(|one| one.with_load(there.active)).collect()
+    };
+    flat.iter()
+        .map(at)
+        .find(|found| !found.is_empty())
+        .unwrap_or_default()
+}
+
 /// Applies the rules.
 pub fn judge(known: &Known) -> Verdict {
     let Some(level) = known.level else {
@@ -80,6 +102,9 @@ pub fn judge(known: &Known) -> Verdict {
         // Well below its limits where runs succeed, it may reach one where they fail.
         let there: Vec<Look> = looks.iter().map(|look| look.during(broken)).collect();
         resources = busy(&there);
+    }
+    if resources.is_empty() {
+        resources = busy_above(&looks, level, known.others);
     }
     if resources.is_empty()
         && generator.findings.is_empty()

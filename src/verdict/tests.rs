@@ -160,6 +160,26 @@ fn threads_that_take_turns_use_one_core_at_every_level() {
 }
 
 #[test]
+fn what_is_busy_under_a_higher_load_that_brings_no_more_is_the_limit() {
+    // One request after the other: client and network have a tenth of the time.
+    let service = target(|second, sample| {
+        let used = if second < 20 { 1.0 } else { 0.87 };
+        sample.set(Metric::CpuCoresUsed, used);
+    });
+    let flat = level(0.0, 19.0, 160.0, 100.0);
+    let verdict = judged(None, &service, std::slice::from_ref(&flat));
+    assert_eq!(verdict.resource, Resource::Cpu, "{}", verdict.sentence);
+    let text = "with 160 in flight: its one process used 1.00 cores";
+    assert!(verdict.sentence.contains(text), "{}", verdict.sentence);
+    let brief = verdict.brief().unwrap();
+    assert!(brief.contains("1.00 cores, single-threaded"), "{brief}");
+    // More throughput there is another matter.
+    let more = level(0.0, 19.0, 30.0, 150.0);
+    let verdict = judged(None, &service, &[more]);
+    assert_ne!(verdict.resource, Resource::Cpu, "{}", verdict.sentence);
+}
+
+#[test]
 fn memory_near_its_limit_comes_before_a_busy_cpu() {
     let verdict = alone(&steady(&[
         (Metric::CpuCoresUsed, 1.99),

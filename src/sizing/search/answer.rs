@@ -10,6 +10,9 @@ use super::result::{Capacity, Flaw, Interval, Length, Limit, Phase, Trial, Unit}
 use super::usl::Usl;
 use super::{Search, Settings};
 
+/// Rates down to this part of the best one tell how long runs last there.
+const NEAR: f64 = 8.0;
+
 /// A shorter trial confirms nothing, in seconds.
 const CONFIRMING_SECONDS: f64 = 20.0;
 
@@ -26,7 +29,7 @@ const MOST_PROMISED: f64 = 1.03;
 const NEIGHBOUR: f64 = 1.3;
 
 /// A service has become slower when its runs last this many times longer.
-const SLOWER: f64 = 1.5;
+const SLOWER: f64 = 2.0;
 
 /// One level up means this much more workers, and growth means this much more throughput of them.
 const NEXT_LEVEL: f64 = 0.1;
@@ -137,17 +140,23 @@ fn own_limit(curve: &Curve, trials: &[Trial], settings: &Settings) -> Option<Lim
     if settings.unit != Unit::RunsPerSecond {
         return None;
     }
-    let last_at = |level: f64| {
-        trials
-            .iter()
-            .rev()
-            .find(|trial| same(trial.level, level) && trial.runs > 0)
-    };
-    let (best, above) = (last_at(curve.best()?.level)?, last_at(curve.ceiling?)?);
+    let ceiling = curve.ceiling?;
+    let mut latest = trials.iter().rev();
+    let above = latest.find(|trial| same(trial.level, ceiling) && trial.runs > 0)?;
+    let best = curve.best()?.level;
+    // A single short trial has looked at the runs in flight a few times only.
+    let near = trials.iter().filter(|trial| {
+        trial.sustainable() && trial.level <= best * (1.0 + 1e-9) && NEAR * trial.level >= best
+    });
+    let (in_flight, runs) = near.fold((0.0, 0.0), |(in_flight, runs), trial| {
+        (
+            in_flight + trial.active * trial.measured_seconds,
+            runs + trial.runs as f64,
+        )
+    });
+    let calm = in_flight / runs;
     above.flaws.iter().find_map(|flaw| match flaw {
-        Flaw::WorkersBusy { .. } => {
-            (run_seconds(above) < SLOWER * run_seconds(best)).then_some(Limit::Workers)
-        }
+        Flaw::WorkersBusy { .. } => (run_seconds(above) < SLOWER * calm).then_some(Limit::Workers),
         Flaw::NotReached { .. } => Some(Limit::Generator),
         _ => None,
     })

@@ -22,7 +22,7 @@ const WORTHWHILE: f64 = 0.03;
 const SURE: f64 = 1.0;
 
 /// "Within the interval of the best" is taken as no less than the first and no more than the second share.
-const WITHIN: (f64, f64) = (0.01, 0.02);
+const WITHIN: (f64, f64) = (0.01, 0.03);
 
 /// Fewest runs of sustainable trials that failures of other trials are compared with.
 const ENOUGH_RUNS: u64 = 100;

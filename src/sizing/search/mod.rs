@@ -10,6 +10,7 @@
 
 mod answer;
 mod curve;
+mod per_run;
 mod ramp;
 mod result;
 mod series;
@@ -22,6 +23,7 @@ use super::controller::{Controller, Settings as RampSettings, Totals};
 use super::rule::LatencyRule;
 use super::verdict::Reason;
 use curve::{Curve, Step};
+use per_run::PerRun;
 use trial::{Counts, OpenTrial, Plan, Standard};
 
 pub use result::{
@@ -219,6 +221,7 @@ impl Search {
             unit: settings.unit,
             tolerance_ratio: settings.tolerance_ratio,
             latency: settings.latency.clone(),
+            per_run: None,
         };
         Self {
             settings,
@@ -266,6 +269,7 @@ impl Search {
             active: look.active,
             starved: look.starved,
         };
+        self.note_requests();
         if self.even.is_some() && self.ramp_ended.is_none() {
             self.follow_even_ramp(look);
         } else if let Some(open) = &mut self.trial {
@@ -288,7 +292,11 @@ impl Search {
         {
             trials.extend(open.so_far(&self.standard));
         }
-        let capacity = answer::capacity(&trials, self.broke_at, &self.settings);
+        let trials = self.told(&trials);
+        let mut capacity = answer::capacity(&trials, self.broke_at, &self.settings);
+        if let (Some(capacity), Some(per_run)) = (&mut capacity, self.standard.per_run) {
+            capacity.runs_per_second = capacity.runs_per_second.widened(per_run.error_ratio);
+        }
         let unconfirmed = answer::doubts(&trials, capacity.as_ref(), self);
         Findings {
             unit: self.settings.unit,
@@ -302,6 +310,30 @@ impl Search {
             phases: self.phases.clone(),
             seconds: self.now.seconds,
         }
+    }
+
+    /// Learns how many requests a run has, from when the fewest of all runs were in flight. Of an open model runs end as
+    /// evenly as they start.
+    fn note_requests(&mut self) {
+        if self.settings.unit != Unit::Workers {
+            return;
+        }
+        let error = self
+            .standard
+            .per_run
+            .map_or(f64::MAX, |per_run| per_run.error_ratio);
+        if let Some(per_run) = PerRun::of(self.now).filter(|per_run| per_run.error_ratio <= error) {
+            self.standard.per_run = Some(per_run);
+        }
+    }
+
+    /// Trials with the throughput that their requests tell.
+    fn told(&self, trials: &[Trial]) -> Vec<Trial> {
+        let told = |trial: &Trial| match self.standard.per_run {
+            Some(per_run) => per_run.apply(trial),
+            None => trial.clone(),
+        };
+        trials.iter().map(told).collect()
     }
 
     fn decision(&self) -> Decision {
@@ -364,11 +396,12 @@ impl Search {
 
     /// Chooses the next trial, or ends the search.
     fn advance(&mut self) {
+        let trials = self.told(&self.trials);
         if self.ramp_ended.is_none() {
-            match ramp::next(&self.trials, &self.settings) {
+            match ramp::next(&trials, &self.settings) {
                 ramp::Next::Hold(level) => {
-                    let best = self.trials.iter().map(|trial| trial.runs_per_second.mean);
-                    let enough_per_second = if self.trials.is_empty() {
+                    let best = trials.iter().map(|trial| trial.runs_per_second.mean);
+                    let enough_per_second = if trials.is_empty() {
                         0.0
                     } else {
                         GROWING * best.fold(0.0, f64::max)
@@ -377,6 +410,11 @@ impl Search {
                         level,
                         Plan {
                             enough_per_second,
+                            precision_ratio: match self.settings.unit {
+                                Unit::Workers => SHORT.precision_ratio,
+                                // Throughput is what was started, unless it falls behind.
+                                Unit::RunsPerSecond => f64::INFINITY,
+                            },
                             ..SHORT
                         },
                     );
@@ -394,7 +432,7 @@ impl Search {
             }
             return self.hold(self.lowest(), GLANCE);
         }
-        let curve = Curve::of(&self.trials, self.broke_at, self.settings.tolerance_ratio);
+        let curve = Curve::of(&trials, self.broke_at, self.settings.tolerance_ratio);
         let next = curve.next(&self.settings);
         let left = self.settings.budget_seconds - (self.now.seconds - ramp_seconds);
         if left < CONFIRM_AT_LEAST_SECONDS && next != Step::Finished {
@@ -437,7 +475,7 @@ impl Search {
     /// The mean variation of throughput in the trials that measured it, with their interval as the measure.
     fn variation(&self) -> f64 {
         let measured: Vec<f64> = self
-            .trials
+            .told(&self.trials)
             .iter()
             .filter(|trial| trial.length >= Length::Medium && trial.sustainable())
             .map(|trial| {

@@ -92,6 +92,16 @@ impl Interval {
         }
     }
 
+    /// The same, wider by so much of the mean on both sides, as far as the two are independent.
+    pub(super) fn widened(self, ratio: f64) -> Self {
+        let more = |half: f64| half.hypot(ratio * self.mean);
+        Self {
+            mean: self.mean,
+            low: (self.mean - more(self.mean - self.low)).max(0.0),
+            high: self.mean + more(self.high - self.mean),
+        }
+    }
+
     /// Half the width, up to the mean.
     pub(super) fn half(&self) -> f64 {
         self.mean - self.low

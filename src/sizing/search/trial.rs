@@ -7,6 +7,7 @@ use hdrhistogram::Histogram;
 
 use super::super::rule::LatencyRule;
 use super::super::statistics::{Z_CLEAR, wilson_lower_at};
+use super::per_run::PerRun;
 use super::result::{Flaw, Interval, Length, Phase, Ratio, ServiceTimes, Trial, Unit};
 use super::series::{Estimate, estimate, trend, warm_up};
 
@@ -110,6 +111,8 @@ pub(super) struct Standard {
     pub(super) unit: Unit,
     pub(super) tolerance_ratio: f64,
     pub(super) latency: Option<LatencyRule>,
+    /// What is known of the requests of a run.
+    pub(super) per_run: Option<PerRun>,
 }
 
 /// Totals since the start of the search.
@@ -339,13 +342,14 @@ impl OpenTrial {
         if !self.is_time_to_judge(seconds, shortest) {
             return false;
         }
+        let told = standard.per_run.map(|per_run| per_run.apply(trial));
+        let throughput = told.as_ref().unwrap_or(trial).runs_per_second;
         let growth = CLEAR_GROWTH * self.plan.enough_per_second;
-        if self.only_shows_the_way() && trial.failed == 0 && trial.runs_per_second.mean > growth {
+        if self.only_shows_the_way() && trial.failed == 0 && throughput.mean > growth {
             return true;
         }
-        let precise = trial.runs_per_second.half()
-            <= self.plan.precision_ratio * trial.runs_per_second.mean
-            || trial.runs_per_second.low > self.plan.enough_per_second;
+        let precise = throughput.half() <= self.plan.precision_ratio * throughput.mean
+            || throughput.low > self.plan.enough_per_second;
         let clear = |ratio: &Ratio, allowed: f64| {
             ratio.low > allowed || ratio.high <= allowed || self.plan.length == Length::Short
         };
@@ -398,7 +402,17 @@ impl OpenTrial {
                 .map(|bin| of(bin) as f64 / bin.seconds)
                 .collect()
         };
-        let cut = warm_up(&rates(&self.bins, |bin| bin.succeeded));
+        let all = |of: fn(&Bin) -> u64| self.bins.iter().map(of).sum::<u64>();
+        let failed = all(|bin| bin.failed);
+        let by_responses =
+            standard.per_run.is_some() && PerRun::fits(failed, failed + all(|bin| bin.succeeded));
+        // What shows whether throughput is steady.
+        let progress: fn(&Bin) -> u64 = if by_responses {
+            |bin| bin.responses
+        } else {
+            |bin| bin.succeeded
+        };
+        let cut = warm_up(&rates(&self.bins, progress));
         let bins = self.bins.get(cut..).unwrap_or_default();
         let seconds: f64 = bins.iter().map(|bin| bin.seconds).sum();
         let cut_seconds: f64 = self.bins.iter().take(cut).map(|bin| bin.seconds).sum();
@@ -432,7 +446,7 @@ impl OpenTrial {
                 .flatten(),
             flaws: Vec::new(),
         };
-        trial.flaws = flaws(&trial, &successes, bins, standard);
+        trial.flaws = flaws(&trial, &rates(bins, progress), bins, standard);
         trial
     }
 
@@ -481,7 +495,7 @@ fn scatter_per_second(trial: &Trial) -> f64 {
 }
 
 /// Everything that speaks against the level of this trial.
-fn flaws(trial: &Trial, successes: &[f64], bins: &[Bin], standard: &Standard) -> Vec<Flaw> {
+fn flaws(trial: &Trial, progress: &[f64], bins: &[Bin], standard: &Standard) -> Vec<Flaw> {
     let mut flaws = Vec::new();
     if trial.failed == trial.runs {
         flaws.push(Flaw::NothingSucceeded);
@@ -496,7 +510,7 @@ fn flaws(trial: &Trial, successes: &[f64], bins: &[Bin], standard: &Standard) ->
         flaws.push(Flaw::Latency);
     }
     if trial.measured_seconds >= TREND_SECONDS
-        && let Some(change_ratio) = trend(successes, STEADY_RATIO)
+        && let Some(change_ratio) = trend(progress, STEADY_RATIO)
     {
         flaws.push(Flaw::Unsteady { change_ratio });
     }

@@ -240,6 +240,21 @@ fn slow_runs_take_longer_and_are_no_worse() {
 }
 
 #[test]
+fn runs_of_several_requests_are_known_as_well() {
+    let outcomes = hold_confirmed("six requests");
+    assert!((4.0..=16.0).contains(&median_level(&outcomes)));
+    let outcomes = hold_confirmed("waves");
+    assert!((36.0..=64.0).contains(&median_level(&outcomes)));
+    let half = |outcome: &Outcome| {
+        let capacity = outcome.findings.capacity.as_ref().unwrap();
+        let rate = capacity.requests_per_second;
+        (rate.high - rate.low) / 2.0 / rate.mean
+    };
+    let half = median(outcomes.iter().map(half));
+    assert!(half < 0.05, "{half}");
+}
+
+#[test]
 fn a_maximum_is_found_and_explained() {
     let outcomes = hold_confirmed("USL curve");
     assert!((23.0..=64.0).contains(&median_level(&outcomes)));
@@ -371,6 +386,13 @@ fn a_rate_is_searched_like_workers() {
             assert!(
                 covered >= most(outcomes.len()),
                 "{name}, {poisson}: {covered} cover"
+            );
+            let seconds = median(outcomes.iter().map(|outcome| outcome.findings.seconds));
+            // The median of a few seeds may well be a third higher.
+            let luck = if outcomes.len() < 100 { 1.33 } else { 1.0 };
+            assert!(
+                seconds <= 0.6 * ORIGINAL_RAMP_SECONDS * luck,
+                "{name}, {poisson}: {seconds} s"
             );
         }
     }

@@ -31,6 +31,8 @@ const PLAIN: Service = Service {
     queue: usize::MAX,
     work: Work::Exponential(0.04),
     away: 0.01,
+    steps: 1,
+    think: 0.0,
     speed: Speed::Constant,
     failing: 0.0,
     dies_after: None,
@@ -91,6 +93,7 @@ pub(crate) fn best_refusing(slots: usize, queue: usize, work: f64, away: f64) ->
 /// All of them, in the order of the page.
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = queues();
+    cases.extend(several_steps());
     cases.extend(changing());
     cases.extend(failing());
     cases
@@ -170,6 +173,38 @@ fn queues() -> Vec<Case> {
                 ..PLAIN
             },
             truth: Truth::Capacity(500.0 / 0.55),
+        },
+    ]
+}
+
+/// Runs of several requests.
+fn several_steps() -> Vec<Case> {
+    vec![
+        Case {
+            name: "six requests",
+            about: "runs of six requests, 4 at once, 3 ms each (exponential), everybody may wait",
+            service: Service {
+                slots: 4,
+                work: Work::Exponential(0.003),
+                away: 0.001,
+                steps: 6,
+                ..PLAIN
+            },
+            truth: Truth::Capacity(4.0 / (6.0 * 0.003)),
+        },
+        Case {
+            name: "waves",
+            about: "runs of three requests, 6 at once, always 40 ms each, with 200 ms of thinking before every one: runs \
+                    that began together end together",
+            service: Service {
+                slots: 6,
+                work: Work::Fixed(0.04),
+                away: 0.0005,
+                steps: 3,
+                think: 0.2,
+                ..PLAIN
+            },
+            truth: Truth::Capacity(6.0 / (3.0 * 0.04)),
         },
     ]
 }

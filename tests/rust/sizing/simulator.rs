@@ -17,6 +17,8 @@ pub(crate) enum Work {
     Exponential(f64),
     /// Between half and one and a half of this mean in seconds.
     Even(f64),
+    /// Always this long, in seconds.
+    Fixed(f64),
     /// As long as n runs at once take when throughput is `curve(n)` per second.
     Curve(fn(f64) -> f64),
 }
@@ -38,14 +40,18 @@ pub(crate) enum Speed {
     },
 }
 
-/// A service: `slots` runs are worked on, `queue` more may wait, the others are refused at once.
+/// A service: `slots` requests are worked on, `queue` more may wait, the others are refused at once.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Service {
     pub(crate) slots: usize,
     pub(crate) queue: usize,
     pub(crate) work: Work,
-    /// Mean of the exponential time between two workers' runs: client and network, in seconds.
+    /// Mean of the exponential time before every request: client and network, in seconds.
     pub(crate) away: f64,
+    /// Requests that a run makes, one after the other.
+    pub(crate) steps: u32,
+    /// What a scenario sleeps before each of them, in seconds.
+    pub(crate) think: f64,
     pub(crate) speed: Speed,
     /// The share of runs that fail whatever the load.
     pub(crate) failing: f64,
@@ -124,8 +130,10 @@ pub(crate) struct World {
     /// When starts that wait were due.
     late: VecDeque<f64>,
     pub(crate) starved: u64,
-    /// When the run of each worker (or open run) began; `None` while it pauses.
+    /// When the request of each worker (or open run) began; `None` while it pauses.
     began: Vec<Option<f64>>,
+    /// Requests that the run still has to make.
+    left: Vec<u32>,
     busy: usize,
     waiting: VecDeque<usize>,
     served: u64,
@@ -154,6 +162,7 @@ impl World {
             late: VecDeque::new(),
             starved: 0,
             began: Vec::new(),
+            left: Vec::new(),
             busy: 0,
             waiting: VecDeque::new(),
             served: 0,
@@ -168,6 +177,7 @@ impl World {
         for worker in 0..workers {
             if self.began.len() <= worker {
                 self.began.push(None);
+                self.left.push(0);
             }
             if self.began[worker].is_none() {
                 self.active += 1;
@@ -218,15 +228,22 @@ impl World {
 
     fn begin(&mut self, run: usize) {
         self.counts.started += 1;
-        self.began[run] = Some(self.now);
+        self.left[run] = self.service.steps;
+        self.request(run);
+    }
+
+    fn request(&mut self, run: usize) {
+        let think = self.service.think;
+        self.began[run] = Some(self.now + think);
         let away = self.exponential(self.service.away);
-        self.schedule(away, What::Arrive, run);
+        self.schedule(think + away, What::Arrive, run);
     }
 
     fn start_open(&mut self) {
         let Some(rate) = self.rate else { return };
         if self.active < self.most {
             self.began.push(None);
+            self.left.push(0);
             self.active += 1;
             self.begin(self.began.len() - 1);
         } else {
@@ -259,6 +276,7 @@ impl World {
         let seconds = match self.service.work {
             Work::Exponential(mean) => self.exponential(mean),
             Work::Even(mean) => mean * (0.5 + self.rng.f64()),
+            Work::Fixed(seconds) => seconds,
             Work::Curve(curve) => {
                 let n = self.busy as f64;
                 self.exponential(n / curve(n))
@@ -294,6 +312,10 @@ impl World {
         let began = self.began[run].unwrap();
         let microseconds = ((self.now - began) * 1e6) as u64;
         self.times.record(microseconds.max(1)).unwrap();
+        self.left[run] -= 1;
+        if self.left[run] > 0 {
+            return self.request(run);
+        }
         let ok = self.rng.f64() >= self.service.failing;
         self.end(run, ok);
     }

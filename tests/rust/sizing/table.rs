@@ -17,6 +17,8 @@ the same with fewer seeds.
   was measured; for the leak, what it could do until it died.
 - *Bias*: the answer by the truth, less one; the median over the seeds, and the middle 90 %.
 - *Covers*: the share of seeds whose 95 % interval holds the truth. *±*: half its width, median.
+- A run is one request but where it says otherwise; the throughput of runs with several is known by their requests, since
+  runs that began together end together.
 - *Time*: seconds from the start (the ramp included) to the answer; median, and 90 % of the seeds.
 - *Confirmed*: the share of seeds whose answer an independent trial confirmed. The others say why not.
 - *Original*: bare `--sizing` of Molotov 2.6 on the same service: how many of its runs stop by themselves within the
