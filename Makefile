@@ -39,6 +39,8 @@ FEATURES := --features aws
 EXTENSION := --features python
 # The binary with everything that is given away, as the tests build it.
 BUILD_BINARY = cargo test -q $(FEATURES) --test main --no-run
+# The same for measuring with it.
+BUILD_OPTIMISED = cargo build -q $(FEATURES)
 # Random inputs per property; the tests take 256. Seconds per coverage-guided target, and which of them.
 FUZZ_CASES ?= 100000
 FUZZ_SECONDS ?= 600
@@ -183,12 +185,12 @@ bench: system wheel  ## compare with Molotov, aiohttp and wrk against one nginx
 	@$(INTERPRETER) tests/bench/run.py
 
 article: system $(VENVS)/main/.ready $(VENVS)/rig/.ready  ## size a real Kinto on two instances of the test rig, by one command: sizing.html
-	@$(BUILD_BINARY)
+	@$(BUILD_OPTIMISED)
 	$(ON_RIG) $(BIN)/python tests/article/replay.py --binary $(CARGO_TARGET_DIR)/debug/molotov
 	tools/stale_ports.sh
 
 agreement: system $(VENVS)/main/.ready $(VENVS)/rig/.ready  ## size the same Kinto as a process, in a container and on the rig, and put the table into docs/autosizer.md
-	@$(BUILD_BINARY)
+	@$(BUILD_OPTIMISED)
 	$(ON_RIG) $(BIN)/python tests/article/agreement.py --binary $(CARGO_TARGET_DIR)/debug/molotov --write
 	tools/stale_ports.sh
 
