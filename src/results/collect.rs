@@ -207,13 +207,33 @@ pub(super) fn conclude(results: &mut Results) {
             (point.time_seconds, answered)
         })
         .collect();
+    let failure = usual_failure(results);
     results.verdict = Some(judge(&Known {
         generator,
         targets: &targets,
         level: level.as_ref(),
         others: &others,
         requests: &requests,
+        failure: failure.as_deref(),
     }));
+}
+
+/// What more than half of the failed runs raised, on a short line.
+fn usual_failure(results: &Results) -> Option<String> {
+    const LONGEST: usize = 60;
+    let all: u64 = results.errors.iter().map(|group| group.count).sum();
+    let most = results.errors.iter().max_by_key(|group| group.count)?;
+    if 2 * most.count <= all {
+        return None;
+    }
+    let class = most.kind.rsplit('.').next().unwrap_or_default();
+    let text = format!("{class}: {}", most.message.replace('\n', " "));
+    let text = text.trim_end_matches([':', ' ']);
+    let mut short: String = text.chars().take(LONGEST).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    Some(short)
 }
 
 #[cfg(test)]
@@ -235,6 +255,35 @@ mod tests {
             },
             starts: None,
         }
+    }
+
+    #[test]
+    fn what_most_runs_raised_is_said_shortly() {
+        let group = |kind: &str, message: &str, count| ErrorGroup {
+            kind: kind.to_owned(),
+            place: "load.py:7".to_owned(),
+            count,
+            first_seconds: 0.0,
+            last_seconds: 1.0,
+            message: message.to_owned(),
+            example: String::new(),
+        };
+        let of = |errors| {
+            let mut results = Results::new(Meta::default());
+            results.errors = errors;
+            usual_failure(&results)
+        };
+        let refused = group("aiohttp.ClientError", "refused\nby peer", 51);
+        let other = group("AssertionError", "", 50);
+        assert_eq!(
+            of(vec![refused.clone(), other.clone()]).unwrap(),
+            "ClientError: refused by peer"
+        );
+        assert_eq!(of(vec![other.clone()]).unwrap(), "AssertionError");
+        assert_eq!(of(vec![other.clone(), other]), None);
+        assert_eq!(of(Vec::new()), None);
+        let long = of(vec![group("E", &"x".repeat(90), 1)]).unwrap();
+        assert_eq!(long.chars().count(), 61);
     }
 
     #[test]

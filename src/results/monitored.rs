@@ -36,11 +36,9 @@ impl Results {
             .find(|metric| series.points(*metric).any(|(_, value)| value.is_some()));
         let level = metric.map(|metric| busiest(&series, metric, length));
         results.verdict = Some(judge(&Known {
-            generator: None,
             targets: &[&series],
             level: level.as_ref(),
-            others: &[],
-            requests: &[],
+            ..Known::default()
         }));
         results.monitor = vec![series];
         results.complete = true;

@@ -3,6 +3,7 @@
 //! Owns the difference between "more load brings no more" or "with more load runs fail" (then the limit is inside the
 //! service, or behind it) and "more load still brings more" (then nothing gave out). With one level only, neither can be told. Called by `judge`.
 
+use super::Known;
 use super::finding::{Confidence, Evidence, Finding, Resource};
 use super::look::{Level, Look, percent};
 use crate::monitor::Metric;
@@ -22,7 +23,8 @@ const FAILS_RATIO: f64 = 0.03;
 const NEARLY_ALL: f64 = 0.95;
 const OVERFLOWS_PER_SECOND: f64 = 0.5;
 
-pub(super) fn rule(looks: &[Look], others: &[Level]) -> Option<Finding> {
+pub(super) fn rule(looks: &[Look], known: &Known) -> Option<Finding> {
+    let others = known.others;
     let level = looks.first()?.level;
     // Without CPU nothing is known of the most likely resource.
     let measured = looks
@@ -53,12 +55,15 @@ pub(super) fn rule(looks: &[Look], others: &[Level]) -> Option<Finding> {
     }
     let broken = breaks(level, others).filter(|_| flat.is_none());
     if let Some(other) = broken {
+        let why = known
+            .failure
+            .map_or_else(String::new, |why| format!(" (mostly {why})"));
         evidence.push(Evidence {
             metric: None,
             value: other.failed_ratio,
             text: format!(
-                "with {:.0} instead of {:.0} in flight {} of the runs failed while nothing monitored was busy: a limit on \
-                 what it serves at once, or a service behind it",
+                "with {:.0} instead of {:.0} in flight {} of the runs failed{why} while nothing monitored was busy: a limit \
+                 on what it serves at once, or a service behind it",
                 other.active,
                 level.active,
                 percent(other.failed_ratio)

@@ -36,7 +36,7 @@ use crate::monitor::Series;
 use look::Look;
 
 /// All that is known of a run.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Known<'a> {
     /// The generator's series, if it was sampled.
     pub generator: Option<&'a Series>,
@@ -48,6 +48,8 @@ pub struct Known<'a> {
     pub others: &'a [Level],
     /// Requests answered since the start of the run, by its time in seconds.
     pub requests: &'a [(f64, u64)],
+    /// What most of the failed runs raised, in a few words.
+    pub failure: Option<&'a str>,
 }
 
 type Rule = fn(&Look, &[Level]) -> Option<Finding>;
@@ -128,7 +130,7 @@ pub fn judge(known: &Known) -> Verdict {
     let filling: Vec<Finding> = filling.filter_map(Growth::finding).collect();
     findings.extend(filling);
     if findings.is_empty() {
-        findings.extend(inside::rule(&looks, known.others));
+        findings.extend(inside::rule(&looks, known));
     }
     Verdict::of(level, generator.check, findings, growth, looks.is_empty())
 }

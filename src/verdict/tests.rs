@@ -66,6 +66,7 @@ fn judged(generator: Option<&Series>, target: &Series, others: &[Level]) -> Verd
         level: Some(&level(20.0, 59.0, 20.0, 100.0)),
         others,
         requests: &requests,
+        failure: None,
     })
 }
 
@@ -390,11 +391,8 @@ fn late_starts_are_the_generator_even_unsampled() {
         ..level(20.0, 59.0, 20.0, 100.0)
     };
     let verdict = judge(&Known {
-        generator: None,
-        targets: &[],
         level: Some(&late),
-        others: &[],
-        requests: &[],
+        ..Known::default()
     });
     assert_eq!(verdict.resource, Resource::Generator);
     assert!(
@@ -452,24 +450,15 @@ fn without_evidence_there_is_no_verdict() {
         Resource::Unknown
     );
     let nothing = judge(&Known {
-        generator: None,
-        targets: &[],
         level: Some(&level(0.0, 9.0, 1.0, 1.0)),
-        others: &[],
-        requests: &[],
+        ..Known::default()
     });
     assert!(
         nothing.sentence.contains("--monitor"),
         "{}",
         nothing.sentence
     );
-    let no_level = judge(&Known {
-        generator: None,
-        targets: &[],
-        level: None,
-        others: &[],
-        requests: &[],
-    });
+    let no_level = judge(&Known::default());
     assert_eq!(no_level.resource, Resource::Unknown);
 }
 
@@ -661,11 +650,10 @@ fn answers_that_take_longer_while_no_more_come_are_bandwidth() {
     };
     let judged = |low: f64, high: f64, service: &Series| {
         judge(&Known {
-            generator: None,
             targets: &[service],
             level: Some(&with(level(20.0, 59.0, 2.0, 100.0), low)),
             others: &[with(level(0.0, 19.0, 8.0, 101.0), high)],
-            requests: &[],
+            ..Known::default()
         })
     };
     let narrow = judged(0.018, 0.078, &steady(&[]));
@@ -693,16 +681,16 @@ fn runs_that_fail_with_more_load_are_a_limit_inside_unless_a_resource_is_full_th
             ..level(40.0, 59.0, 31.0, 300.0)
         };
         judge(&Known {
-            generator: None,
             targets: &[service],
             level: Some(&level(0.0, 39.0, 30.0, 300.0)),
             others: &[broken, level(0.0, 10.0, 15.0, 150.0)],
-            requests: &[],
+            failure: Some("AssertionError: 429"),
+            ..Known::default()
         })
     };
     let verdict = judged(&steady(&[]));
     assert_eq!(verdict.resource, Resource::Inside);
-    let said = "with 31 instead of 30 in flight 12 % of the runs failed";
+    let said = "with 31 instead of 30 in flight 12 % of the runs failed (mostly AssertionError: 429) while";
     assert!(verdict.sentence.contains(said), "{}", verdict.sentence);
     let full_there = target(|second, sample| {
         if second >= 40 {
