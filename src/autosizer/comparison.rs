@@ -16,8 +16,9 @@ use crate::monitor::{GENERATOR, Metric};
 use crate::results::Results;
 use crate::verdict::Resource;
 
-/// The figures of one row.
+/// The figures of one row. What a file of an earlier version does not have is unknown.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Figures {
     /// What was varied: `1 CPU, 512 MiB`, `c8g.large`.
     pub label: String,
@@ -64,7 +65,8 @@ pub struct Figures {
 }
 
 /// Which row to take.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Recommendation {
     /// Its label; `None` when none can be recommended.
     pub label: Option<String>,
@@ -73,7 +75,8 @@ pub struct Recommendation {
 }
 
 /// A row against the same row of an earlier result.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Change {
     /// The label of both.
     pub label: String,

@@ -84,10 +84,65 @@ impl Document {
         let shown = path.display();
         let text = fs::read_to_string(path)
             .map_err(|error| Failure::configuration(format!("--baseline {shown}: {error}")))?;
-        let file: File = serde_json::from_str(&text).map_err(|_| {
-            Failure::configuration(format!("--baseline {shown}: it is no result of autosizer"))
-                .advise("give what an earlier run wrote by --json")
+        let file: File = serde_json::from_str(&text).map_err(|error| {
+            let what = format!("--baseline {shown}: it is no result of autosizer: {error}");
+            Failure::configuration(what).advise("give what an earlier run wrote by --json")
         })?;
         Ok(file.autosizer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn baseline(text: &str) -> Result<Document, Failure> {
+        let name = format!("baseline-{}-{:x}", std::process::id(), fastrand::u64(..));
+        let path = std::env::temp_dir().join(name);
+        fs::write(&path, text).unwrap();
+        let read = Document::baseline(&path);
+        fs::remove_file(&path).unwrap();
+        read
+    }
+
+    #[test]
+    fn a_file_from_before_a_field_existed_is_a_baseline() {
+        let whole = Document {
+            rows: vec![Figures {
+                label: "1 CPU".to_owned(),
+                capacity_per_second: Some(100.0),
+                capacity_low: Some(95.0),
+                capacity_high: Some(105.0),
+                ..Figures::default()
+            }],
+            recommendation: Some(Recommendation::default()),
+            changes: vec![Change::default()],
+            ..Document::default()
+        };
+        let whole = serde_json::to_value(whole).unwrap();
+        let is_there = |key: &str| !matches!(key, "label" | "capacity_low" | "capacity_high");
+        let row = whole["rows"][0].as_object().unwrap();
+        for missing in row.keys().filter(|key| is_there(key)) {
+            let mut older = whole.clone();
+            older["rows"][0].as_object_mut().unwrap().remove(missing);
+            let text = json!({ "autosizer": older }).to_string();
+            let read = baseline(&text).unwrap_or_else(|failure| panic!("{missing}: {failure}"));
+            assert_eq!(read.rows[0].capacity_low, Some(95.0), "{missing}");
+        }
+        let first = r#"{"autosizer":{"rows":[{"label":"x","price":{"per_hour":0.1}}],
+            "recommendation":{"label":"x"},"changes":[{"label":"x"}]}}"#;
+        let read = baseline(first).unwrap();
+        assert_eq!(read.rows[0].price.as_ref().unwrap().currency, "USD");
+        assert!(!read.rows[0].at_least && read.rows[0].capacity_low.is_none());
+    }
+
+    #[test]
+    fn what_is_no_result_says_why() {
+        let failure = baseline(r#"{"autosizer":{"rows":[{"label":7}]}}"#).unwrap_err();
+        let text = failure.to_string();
+        assert!(
+            text.contains("no result of autosizer: invalid type"),
+            "{text}"
+        );
     }
 }

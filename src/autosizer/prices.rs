@@ -60,10 +60,13 @@ pub struct Price {
     /// Per hour.
     pub per_hour: f64,
     /// `USD`.
+    #[serde(default = "dollars")]
     pub currency: String,
     /// Where that comes from.
+    #[serde(default)]
     pub source: String,
     /// Of which day it is.
+    #[serde(default)]
     pub date: String,
 }
 
