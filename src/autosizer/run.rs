@@ -29,14 +29,39 @@ impl Run {
         let seconds = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |time| time.as_secs());
+        format!(
+            "{}{:06x}",
+            Self::time_of_id(seconds),
+            fastrand::u32(..0x100_0000)
+        )
+    }
+
+    /// The smallest id of a run that began at that time, in seconds since 1970: ids sort by time.
+    #[cfg(feature = "aws")]
+    pub(super) fn id_at(seconds: u64) -> String {
+        format!("{}000000", Self::time_of_id(seconds))
+    }
+
+    /// Whether it has the form of an id.
+    #[cfg(feature = "aws")]
+    pub(super) fn is_id(text: &str) -> bool {
+        const FORM: &str = "dddddddd-dddddd-xxxxxx";
+        let fits = |(ours, form): (char, char)| match form {
+            'd' => ours.is_ascii_digit(),
+            'x' => ours.is_ascii_hexdigit(),
+            other => ours == other,
+        };
+        text.len() == FORM.len() && text.chars().zip(FORM.chars()).all(fits)
+    }
+
+    fn time_of_id(seconds: u64) -> String {
         let (date, time) = (seconds / 86_400, seconds % 86_400);
         let (year, month, day) = date_of(date);
         format!(
-            "{year:04}{month:02}{day:02}-{:02}{:02}{:02}-{:06x}",
+            "{year:04}{month:02}{day:02}-{:02}{:02}{:02}-",
             time / 3600,
             time / 60 % 60,
             time % 60,
-            fastrand::u32(..0x100_0000)
         )
     }
 }
@@ -70,6 +95,22 @@ mod tests {
         assert_eq!(date_of(11_016), (2000, 2, 29));
         assert_eq!(date_of(11_017), (2000, 3, 1));
         assert_eq!(date_of(20_782), (2026, 11, 25));
+    }
+
+    #[test]
+    #[cfg(feature = "aws")]
+    fn an_id_is_told_from_other_names() {
+        assert!(Run::is_id(&Run::new_id()) && Run::is_id(&Run::id_at(0)));
+        for other in [
+            "",
+            "check",
+            "20261125-225653-3f9a1",
+            "20261125-225653-3f9a1g",
+            "2026112x-225653-3f9a1c",
+        ] {
+            assert!(!Run::is_id(other), "{other}");
+        }
+        assert!(Run::id_at(1_000_000_000) < Run::id_at(1_000_000_001));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! by `check` and before a launch.
 
 use std::env;
+use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use serde_json::{Value, json};
@@ -57,9 +58,10 @@ impl Session {
         })
     }
 
-    /// The role of an instance profile.
+    /// The role of an instance profile, given by its name or its ARN.
     pub async fn role(&self, profile: &str) -> Result<Role, Error> {
         let action = "iam:GetInstanceProfile";
+        let profile = profile.rsplit('/').next().unwrap_or(profile);
         let form = super::ec2::form(
             "GetInstanceProfile",
             "2010-05-08",
@@ -102,7 +104,8 @@ impl Session {
     }
 
     /// The address that a machine with this address sees us come from: for a private one that of our own interface,
-    /// for a public one what Amazon's echo service says (another one's URL may be in `AUTOSIZER_ADDRESS_URL`).
+    /// for a public one what Amazon's echo service says (another one's URL may be in `AUTOSIZER_ADDRESS_URL`). Where that
+    /// cannot be asked our own interface's will do if it is a public one, or if the machine is none of Amazon's.
     pub async fn own_address(&self, seen_from: IpAddr, private: bool) -> Result<IpAddr, Error> {
         let action = "ec2:AuthorizeSecurityGroupIngress";
         let unknown = |why: String| {
@@ -113,30 +116,49 @@ impl Session {
                 format!("own address unknown: {why}{hint}"),
             )
         };
-        if private || seen_from.is_loopback() {
-            // Connecting a UDP socket sends nothing, but chooses the route.
-            let any = if seen_from.is_ipv4() {
-                "0.0.0.0:0"
-            } else {
-                "[::]:0"
-            };
-            let socket = UdpSocket::bind(any).map_err(|error| unknown(error.to_string()))?;
-            socket
-                .connect(SocketAddr::new(seen_from, 9))
-                .map_err(|error| unknown(error.to_string()))?;
-            let own = socket
-                .local_addr()
-                .map_err(|error| unknown(error.to_string()))?;
-            return Ok(own.ip());
+        let own = address_towards(seen_from);
+        if private || !is_public(seen_from) {
+            return own.map_err(|error| unknown(error.to_string()));
         }
         let url = env::var("AUTOSIZER_ADDRESS_URL").unwrap_or_else(|_| OWN_ADDRESS_URL.to_owned());
-        let text = self
-            .plain(action, &url)
-            .await
-            .map_err(|error| unknown(error.message))?;
-        text.trim()
-            .parse()
-            .map_err(|_| unknown(format!("{url} does not tell an address")))
+        let told = self.plain(action, &url).await;
+        let told = told.map_err(|error| error.message).and_then(|text| {
+            let address = text.trim().parse();
+            address.map_err(|_| format!("{url} does not tell an address"))
+        });
+        match (told, own) {
+            (Ok(address), _) => Ok(address),
+            (Err(_), Ok(own)) if is_public(own) || self.has_own_endpoint() => Ok(own),
+            (Err(why), _) => Err(unknown(why)),
+        }
+    }
+}
+
+/// The address of our interface on the way to another. Connecting a UDP socket sends nothing, but chooses the route.
+fn address_towards(other: IpAddr) -> io::Result<IpAddr> {
+    let any = if other.is_ipv4() {
+        "0.0.0.0:0"
+    } else {
+        "[::]:0"
+    };
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(SocketAddr::new(other, 9))?;
+    Ok(socket.local_addr()?.ip())
+}
+
+/// Whether it is reached over the Internet (RFC 1918, 3927, 4193, 4291 and 6598 have those that are not).
+fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(four) => {
+            let [first, second, ..] = four.octets();
+            let is_shared = first == 100 && (64..128).contains(&second);
+            let is_local = four.is_loopback() || four.is_link_local() || four.is_unspecified();
+            !(four.is_private() || is_local || is_shared)
+        }
+        IpAddr::V6(six) => {
+            let is_local = six.is_loopback() || six.is_unspecified();
+            !(is_local || six.is_unique_local() || six.is_unicast_link_local())
+        }
     }
 }
 
@@ -169,5 +191,31 @@ mod tests {
         assert_eq!(quota_code("m8g.large"), "L-1216C47A");
         assert_eq!(quota_code("g6.xlarge"), "L-DB2E81BA");
         assert_eq!(quota_code("inf2.xlarge"), "L-1945791B");
+    }
+
+    #[test]
+    fn addresses_inside_are_told_from_those_of_the_internet() {
+        for (address, expected) in [
+            ("127.0.0.1", false),
+            ("10.1.2.3", false),
+            ("172.31.0.9", false),
+            ("192.168.1.1", false),
+            ("169.254.0.1", false),
+            ("100.64.0.1", false),
+            ("100.128.0.1", true),
+            ("52.1.2.3", true),
+            ("::1", false),
+            ("fd00::1", false),
+            ("fe80::1", false),
+            ("2a05:d018::1", true),
+        ] {
+            assert_eq!(is_public(address.parse().unwrap()), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn the_way_to_oneself_is_ones_own_address() {
+        let loopback: IpAddr = "127.0.0.1".parse().unwrap();
+        assert_eq!(address_towards(loopback).unwrap(), loopback);
     }
 }

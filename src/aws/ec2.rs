@@ -1,18 +1,28 @@
-//! EC2: instance types, subnets, security groups, instances.
+//! EC2: instance types, subnets, instances that are there.
 //!
-//! Owns the forms of the few calls that a run needs and the reading of their answers. Decides nothing: which subnet is
-//! tried next, and what is removed when, is the caller's. Called by the `ssm` target, `check`, `gc` and `list`.
+//! Owns the forms of the few calls that a run needs and the reading of their answers, all pages of them. What was asked for
+//! by id, name or tag is looked at once more when it comes: whoever took an endpoint's word for a filter that it does not
+//! know would end other people's machines. Decides nothing: which subnet is tried next, and what is removed when, is the
+//! caller's. Called by the `ssm` target, `check`, `gc` and `list`.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use roxmltree::Node;
 
 use super::error::{Error, Kind};
+pub use super::groups::Group;
+pub use super::launch::Launch;
+use super::retry::Poll;
 use super::session::{Body, Call, Session};
 use super::xml;
 
 const VERSION: &str = "2016-11-15";
+/// What was made a moment ago is known everywhere after this time.
+pub(super) const KNOWN_WITHIN: Duration = Duration::from_secs(20);
+/// An answer with more pages goes round in circles.
+const MOST_PAGES: usize = 1000;
 
 /// Tags in the order of their keys.
 pub type Tags = BTreeMap<String, String>;
@@ -22,9 +32,9 @@ pub type Tags = BTreeMap<String, String>;
 pub struct InstanceType {
     /// Such as `m8g.large`.
     pub name: String,
-    /// Virtual cores.
+    /// Virtual cores; 0 where that is not known.
     pub vcpus: u32,
-    /// Memory in MiB.
+    /// Memory in MiB; 0 where that is not known.
     pub memory_mib: u64,
     /// Such as `arm64`, `x86_64`.
     pub architectures: Vec<String>,
@@ -34,10 +44,34 @@ pub struct InstanceType {
     pub network: String,
 }
 
+impl InstanceType {
+    /// What its name tells, for an endpoint that tells nothing of types. After the number of the generation `g` stands for
+    /// Amazon's own processor ("Amazon EC2 instance type naming conventions" in its guide); the first of them was `a1`.
+    pub fn of_name(name: &str) -> Self {
+        let family = name.split('.').next().unwrap_or_default();
+        let series = family.trim_end_matches(|letter: char| !letter.is_ascii_digit());
+        let attributes = family.strip_prefix(series).unwrap_or_default();
+        let is_arm = family == "a1"
+            || attributes
+                .split('-')
+                .next()
+                .is_some_and(|own| own.contains('g'));
+        let architecture = if is_arm { "arm64" } else { "x86_64" };
+        Self {
+            name: name.to_owned(),
+            vcpus: 0,
+            memory_mib: 0,
+            architectures: vec![architecture.to_owned()],
+            is_burstable: family.starts_with('t') && !family.starts_with("trn"),
+            network: String::new(),
+        }
+    }
+}
+
 /// A subnet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Subnet {
-    /// Such as `subnet-…`.
+    /// Such as `subnet-…`; empty leaves the choice to EC2.
     pub id: String,
     /// The VPC that it is in.
     pub vpc: String,
@@ -79,46 +113,6 @@ impl Instance {
     }
 }
 
-/// A security group.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Group {
-    /// Such as `sg-…`.
-    pub id: String,
-    /// Its name.
-    pub name: String,
-    /// Its tags.
-    pub tags: Tags,
-}
-
-/// What to launch.
-#[derive(Debug, Clone)]
-pub struct Launch<'a> {
-    /// Makes the call idempotent.
-    pub token: &'a str,
-    /// The image.
-    pub image: &'a str,
-    /// The instance type.
-    pub instance_type: &'a str,
-    /// The subnet.
-    pub subnet: &'a str,
-    /// The security group.
-    pub group: &'a str,
-    /// The instance profile by name, or by ARN.
-    pub profile: &'a str,
-    /// Whether it gets a public address.
-    pub public: bool,
-    /// Shell script of the first boot, plain.
-    pub user_data: &'a str,
-    /// Tags for the instance, its volume and its network interface.
-    pub tags: &'a Tags,
-    /// Size of the root volume.
-    pub disk_gib: u32,
-    /// Whether its CPU lives on credits: then unlimited ones, so that credits do not falsify the sizing.
-    pub is_burstable: bool,
-    /// Only ask whether it would be allowed.
-    pub dry_run: bool,
-}
-
 /// A form with its action.
 pub(super) fn form(action: &str, version: &str, fields: &[(&str, &str)]) -> String {
     let mut text = format!("Action={action}&Version={version}");
@@ -149,22 +143,30 @@ fn escape(text: &mut String, value: &str) {
 }
 
 /// Fields of a form under construction.
-#[derive(Debug, Default)]
-struct Fields(Vec<(String, String)>);
+#[derive(Debug, Clone, Default)]
+pub(super) struct Fields(pub(super) Vec<(String, String)>);
 
 impl Fields {
-    fn add(&mut self, name: impl Into<String>, value: impl Into<String>) {
+    pub(super) fn add(&mut self, name: impl Into<String>, value: impl Into<String>) {
         self.0.push((name.into(), value.into()));
     }
 
-    fn filter(&mut self, number: usize, name: &str, values: &[&str]) {
+    pub(super) fn filter(&mut self, number: usize, name: &str, values: &[&str]) {
         self.add(format!("Filter.{number}.Name"), name);
         for (position, value) in values.iter().enumerate() {
             self.add(format!("Filter.{number}.Value.{}", position + 1), *value);
         }
     }
 
-    fn tags(&mut self, number: usize, kind: &str, tags: &Tags) {
+    /// Asks for what has the tag, of that value if one is given.
+    pub(super) fn tagged(&mut self, tag: &str, value: Option<&str>) {
+        match value {
+            Some(value) => self.filter(1, &format!("tag:{tag}"), &[value]),
+            None => self.filter(1, "tag-key", &[tag]),
+        }
+    }
+
+    pub(super) fn tags(&mut self, number: usize, kind: &str, tags: &Tags) {
         let prefix = format!("TagSpecification.{number}");
         self.add(format!("{prefix}.ResourceType"), kind);
         for (position, (key, value)) in tags.iter().enumerate() {
@@ -175,7 +177,7 @@ impl Fields {
 }
 
 impl Session {
-    async fn ec2(&self, action: &'static str, fields: Fields) -> Result<String, Error> {
+    pub(super) async fn ec2(&self, action: &'static str, fields: Fields) -> Result<String, Error> {
         let name = action.split(':').nth(1).unwrap_or_default();
         let fields: Vec<(&str, &str)> = fields
             .0
@@ -190,37 +192,53 @@ impl Session {
         .await
     }
 
+    /// The members of a list on all pages of an answer. A page may be empty and not the last.
+    pub(super) async fn ec2_items<T>(
+        &self,
+        action: &'static str,
+        fields: Fields,
+        list: &str,
+        read: impl Fn(Node<'_, '_>) -> T,
+    ) -> Result<Vec<T>, Error> {
+        let mut found = Vec::new();
+        let mut token = String::new();
+        for _ in 0..MOST_PAGES {
+            let mut fields = fields.clone();
+            if !token.is_empty() {
+                fields.add("NextToken", &token);
+            }
+            let answer = self.ec2(action, fields).await?;
+            let document = xml::parse(action, &answer)?;
+            let root = document.root_element();
+            found.extend(xml::items(root, list).map(&read));
+            let next = xml::text(root, &["nextToken"]);
+            if next.is_empty() || next == token {
+                return Ok(found);
+            }
+            next.clone_into(&mut token);
+        }
+        Err(Error::new(
+            action,
+            Kind::Answer,
+            "the answer has no last page",
+        ))
+    }
+
     /// What the type is; an unknown one is [`Kind::Unsupported`].
     pub async fn instance_type(&self, name: &str) -> Result<InstanceType, Error> {
         let action = "ec2:DescribeInstanceTypes";
         let mut fields = Fields::default();
         fields.add("InstanceType.1", name);
-        let answer = self.ec2(action, fields).await?;
-        let document = xml::parse(action, &answer)?;
-        let item = xml::items(document.root_element(), "instanceTypeSet")
-            .next()
-            .ok_or_else(|| {
-                let why = format!("{} does not offer {name:?}", self.region());
-                Error::new(action, Kind::Unsupported, why)
-            })?;
-        let architectures = item
-            .children()
-            .find(|child| child.tag_name().name() == "processorInfo")
-            .into_iter()
-            .flat_map(|info| xml::items(info, "supportedArchitectures"))
-            .filter_map(|item| item.text().map(str::to_owned))
-            .collect();
-        Ok(InstanceType {
+        let found = self.ec2_items(action, fields, "instanceTypeSet", instance_type);
+        let is_it = |kind: &InstanceType| kind.name == name || kind.name.is_empty();
+        let found = found.await?.into_iter().find(is_it);
+        let named = found.map(|kind| InstanceType {
             name: name.to_owned(),
-            vcpus: xml::text(item, &["vCpuInfo", "defaultVCpus"])
-                .parse()
-                .unwrap_or(0),
-            memory_mib: xml::text(item, &["memoryInfo", "sizeInMiB"])
-                .parse()
-                .unwrap_or(0),
-            architectures,
-            is_burstable: xml::text(item, &["burstablePerformanceSupported"]) == "true",
-            network: xml::text(item, &["networkInfo", "networkPerformance"]).to_owned(),
+            ..kind
+        });
+        named.ok_or_else(|| {
+            let why = format!("{} does not offer {name:?}", self.region());
+            Error::new(action, Kind::Unsupported, why)
         })
     }
 
@@ -230,13 +248,15 @@ impl Session {
         let mut fields = Fields::default();
         fields.add("LocationType", "availability-zone");
         fields.filter(1, "instance-type", &[instance_type]);
-        let answer = self.ec2(action, fields).await?;
-        let document = xml::parse(action, &answer)?;
-        Ok(
-            xml::items(document.root_element(), "instanceTypeOfferingSet")
-                .map(|item| xml::text(item, &["location"]).to_owned())
-                .collect(),
-        )
+        let offers = self.ec2_items(action, fields, "instanceTypeOfferingSet", |item| {
+            let text = |name| xml::text(item, &[name]).to_owned();
+            (text("instanceType"), text("location"))
+        });
+        let offers = offers.await?.into_iter();
+        Ok(offers
+            .filter(|(name, _)| name.is_empty() || name == instance_type)
+            .map(|(_, location)| location)
+            .collect())
     }
 
     /// The subnet of that id, or the default subnets of all zones.
@@ -247,150 +267,76 @@ impl Session {
             Some(id) => fields.add("SubnetId.1", id),
             None => fields.filter(1, "default-for-az", &["true"]),
         }
-        let answer = self.ec2(action, fields).await?;
-        let document = xml::parse(action, &answer)?;
-        let mut subnets: Vec<Subnet> = xml::items(document.root_element(), "subnetSet")
-            .map(|item| Subnet {
-                id: xml::text(item, &["subnetId"]).to_owned(),
-                vpc: xml::text(item, &["vpcId"]).to_owned(),
-                zone: xml::text(item, &["availabilityZone"]).to_owned(),
-            })
+        let found = self.ec2_items(action, fields, "subnetSet", |item| {
+            let text = |name| xml::text(item, &[name]).to_owned();
+            let subnet = Subnet {
+                id: text("subnetId"),
+                vpc: text("vpcId"),
+                zone: text("availabilityZone"),
+            };
+            (subnet, text("defaultForAz"))
+        });
+        let mut subnets: Vec<Subnet> = found
+            .await?
+            .into_iter()
+            .filter(|(subnet, is_default)| id.map_or(is_default != "false", |id| subnet.id == id))
+            .map(|(subnet, _)| subnet)
             .collect();
         subnets.sort_by(|one, other| one.zone.cmp(&other.zone));
         if subnets.is_empty() {
-            let why = format!(
-                "{} has no default subnet; give one by --subnet",
-                self.region()
-            );
+            let why = match id {
+                Some(id) => format!("there is no subnet {id}"),
+                None => format!(
+                    "{} has no default subnet; give one by --subnet",
+                    self.region()
+                ),
+            };
             return Err(Error::new(action, Kind::NotFound, why));
         }
         Ok(subnets)
-    }
-
-    /// Makes a security group, or finds the one of that name that is there already.
-    pub async fn make_group(&self, name: &str, vpc: &str, tags: &Tags) -> Result<String, Error> {
-        let action = "ec2:CreateSecurityGroup";
-        let mut fields = Fields::default();
-        fields.add("GroupName", name);
-        fields.add("GroupDescription", "autosizer: the load generator only");
-        fields.add("VpcId", vpc);
-        fields.tags(1, "security-group", tags);
-        match self.ec2(action, fields).await {
-            Ok(answer) => {
-                let document = xml::parse(action, &answer)?;
-                Ok(xml::text(document.root_element(), &["groupId"]).to_owned())
-            }
-            Err(error) if error.kind == Kind::Duplicate => {
-                let found = self.groups("group-name", &[name]).await?;
-                let first = found.into_iter().next();
-                first.map(|group| group.id).ok_or(error)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Lets addresses in to one TCP port; that they may already is fine.
-    pub async fn let_in(&self, group: &str, port: u16, cidr: &str) -> Result<(), Error> {
-        let action = "ec2:AuthorizeSecurityGroupIngress";
-        let mut fields = Fields::default();
-        fields.add("GroupId", group);
-        fields.add("IpPermissions.1.IpProtocol", "tcp");
-        fields.add("IpPermissions.1.FromPort", port.to_string());
-        fields.add("IpPermissions.1.ToPort", port.to_string());
-        let (list, name) = if cidr.contains(':') {
-            ("Ipv6Ranges", "CidrIpv6")
-        } else {
-            ("IpRanges", "CidrIp")
-        };
-        fields.add(format!("IpPermissions.1.{list}.1.{name}"), cidr);
-        match self.ec2(action, fields).await {
-            Err(error) if error.kind != Kind::Duplicate => Err(error),
-            _ => Ok(()),
-        }
-    }
-
-    /// The security groups by a filter; `tag-key` with `sizer:run` finds all of ours.
-    pub async fn groups(&self, filter: &str, values: &[&str]) -> Result<Vec<Group>, Error> {
-        let action = "ec2:DescribeSecurityGroups";
-        let mut fields = Fields::default();
-        fields.filter(1, filter, values);
-        let answer = self.ec2(action, fields).await?;
-        let document = xml::parse(action, &answer)?;
-        Ok(xml::items(document.root_element(), "securityGroupInfo")
-            .map(|item| Group {
-                id: xml::text(item, &["groupId"]).to_owned(),
-                name: xml::text(item, &["groupName"]).to_owned(),
-                tags: tags(item),
-            })
-            .collect())
-    }
-
-    /// Removes a security group; that it is gone is fine, that something uses it is [`Kind::InUse`].
-    pub async fn remove_group(&self, id: &str) -> Result<(), Error> {
-        let mut fields = Fields::default();
-        fields.add("GroupId", id);
-        match self.ec2("ec2:DeleteSecurityGroup", fields).await {
-            Err(error) if error.kind != Kind::NotFound => Err(error),
-            _ => Ok(()),
-        }
-    }
-
-    /// Launches one instance.
-    pub async fn launch(&self, launch: &Launch<'_>) -> Result<Instance, Error> {
-        let action = "ec2:RunInstances";
-        let answer = self.ec2(action, launch.fields()).await?;
-        let document = xml::parse(action, &answer)?;
-        xml::items(document.root_element(), "instancesSet")
-            .map(instance)
-            .next()
-            .ok_or_else(|| Error::new(action, Kind::Answer, "no instance in the answer"))
     }
 
     /// The instance of that id.
     pub async fn instance(&self, id: &str) -> Result<Instance, Error> {
         let mut fields = Fields::default();
         fields.add("InstanceId.1", id);
-        let found = self.describe(fields).await?;
-        found.into_iter().next().ok_or_else(|| {
-            let why = format!("there is no instance {id}");
-            Error::new("ec2:DescribeInstances", Kind::NotFound, why)
-        })
+        let found = self.described(fields).await?;
+        found
+            .into_iter()
+            .find(|instance| instance.id == id)
+            .ok_or_else(|| {
+                let why = format!("there is no instance {id}");
+                Error::new("ec2:DescribeInstances", Kind::NotFound, why)
+            })
     }
 
-    /// The instances by a filter, ended ones included for as long as EC2 remembers them.
-    pub async fn instances(&self, filter: &str, values: &[&str]) -> Result<Vec<Instance>, Error> {
-        let mut found = Vec::new();
-        let mut next = String::new();
-        loop {
-            let mut fields = Fields::default();
-            fields.filter(1, filter, values);
-            fields.add("MaxResults", "200");
-            if !next.is_empty() {
-                fields.add("NextToken", &next);
-            }
-            let (page, token) = self.describe_page(fields).await?;
-            found.extend(page);
-            if token.is_empty() {
-                return Ok(found);
-            }
-            next = token;
-        }
+    /// The instances with a tag, of that value if one is given; ended ones included for as long as EC2 remembers them.
+    pub async fn instances(&self, tag: &str, value: Option<&str>) -> Result<Vec<Instance>, Error> {
+        let mut fields = Fields::default();
+        fields.tagged(tag, value);
+        fields.add("MaxResults", "200");
+        let mut found = self.described(fields).await?;
+        found.retain(|instance| has_tag(&instance.tags, tag, value));
+        Ok(found)
     }
 
-    async fn describe(&self, fields: Fields) -> Result<Vec<Instance>, Error> {
-        Ok(self.describe_page(fields).await?.0)
+    /// The instances that are in a security group.
+    pub async fn instances_in(&self, group: &str) -> Result<Vec<Instance>, Error> {
+        let mut fields = Fields::default();
+        fields.filter(1, "instance.group-id", &[group]);
+        let mut found = self.described(fields).await?;
+        found.retain(|instance| instance.groups.iter().any(|other| other == group));
+        Ok(found)
     }
 
-    async fn describe_page(&self, fields: Fields) -> Result<(Vec<Instance>, String), Error> {
+    async fn described(&self, fields: Fields) -> Result<Vec<Instance>, Error> {
         let action = "ec2:DescribeInstances";
-        let answer = self.ec2(action, fields).await?;
-        let document = xml::parse(action, &answer)?;
-        let root = document.root_element();
-        let found = xml::items(root, "reservationSet")
-            .flat_map(|reservation| xml::items(reservation, "instancesSet"))
-            .map(instance)
-            .collect();
-        Ok((found, xml::text(root, &["nextToken"]).to_owned()))
+        let reservations = self.ec2_items(action, fields, "reservationSet", |reservation| {
+            xml::items(reservation, "instancesSet")
+                .map(instance)
+                .collect::<Vec<_>>()
+        });
+        Ok(reservations.await?.into_iter().flatten().collect())
     }
 
     /// Ends an instance; `false` when there is none, any more or yet.
@@ -404,90 +350,36 @@ impl Session {
         }
     }
 
-    /// Sets tags of an instance.
+    /// Sets tags of an instance or a group. One that was made a moment ago gets some time to be known.
     pub async fn tag(&self, id: &str, tags: &Tags) -> Result<(), Error> {
+        let action = "ec2:CreateTags";
         let mut fields = Fields::default();
         fields.add("ResourceId.1", id);
         for (position, (key, value)) in tags.iter().enumerate() {
             fields.add(format!("Tag.{}.Key", position + 1), key);
             fields.add(format!("Tag.{}.Value", position + 1), value);
         }
-        self.ec2("ec2:CreateTags", fields).await.map(|_| ())
+        let mut poll = Poll::within(KNOWN_WITHIN).at_most_every(Duration::from_secs(2));
+        loop {
+            match self.ec2(action, fields.clone()).await {
+                Err(error) if error.kind == Kind::NotFound => {
+                    if poll.wait(action, id).await.is_err() {
+                        return Err(error);
+                    }
+                }
+                tagged => return tagged.map(|_| ()),
+            }
+        }
     }
 }
 
-impl Launch<'_> {
-    fn fields(&self) -> Fields {
-        use base64::Engine;
-        let mut fields = Fields::default();
-        let one = |fields: &mut Fields, name: &str, value: &str| fields.add(name, value);
-        one(&mut fields, "MinCount", "1");
-        one(&mut fields, "MaxCount", "1");
-        one(&mut fields, "ClientToken", self.token);
-        one(&mut fields, "ImageId", self.image);
-        one(&mut fields, "InstanceType", self.instance_type);
-        let profile = if self.profile.starts_with("arn:") {
-            "Arn"
-        } else {
-            "Name"
-        };
-        fields.add(format!("IamInstanceProfile.{profile}"), self.profile);
-        one(&mut fields, "NetworkInterface.1.DeviceIndex", "0");
-        one(&mut fields, "NetworkInterface.1.SubnetId", self.subnet);
-        one(
-            &mut fields,
-            "NetworkInterface.1.SecurityGroupId.1",
-            self.group,
-        );
-        one(
-            &mut fields,
-            "NetworkInterface.1.DeleteOnTermination",
-            "true",
-        );
-        let public = if self.public { "true" } else { "false" };
-        one(
-            &mut fields,
-            "NetworkInterface.1.AssociatePublicIpAddress",
-            public,
-        );
-        // The service in its container has no business with the instance's credentials: one hop does not reach it.
-        one(&mut fields, "MetadataOptions.HttpTokens", "required");
-        one(&mut fields, "MetadataOptions.HttpPutResponseHopLimit", "1");
-        one(
-            &mut fields,
-            "InstanceInitiatedShutdownBehavior",
-            "terminate",
-        );
-        one(&mut fields, "BlockDeviceMapping.1.DeviceName", "/dev/xvda");
-        one(&mut fields, "BlockDeviceMapping.1.Ebs.VolumeType", "gp3");
-        one(
-            &mut fields,
-            "BlockDeviceMapping.1.Ebs.DeleteOnTermination",
-            "true",
-        );
-        fields.add(
-            "BlockDeviceMapping.1.Ebs.VolumeSize",
-            self.disk_gib.to_string(),
-        );
-        if self.is_burstable {
-            one(&mut fields, "CreditSpecification.CpuCredits", "unlimited");
-        }
-        let user_data = base64::engine::general_purpose::STANDARD.encode(self.user_data);
-        fields.add("UserData", user_data);
-        for (position, kind) in ["instance", "volume", "network-interface"]
-            .iter()
-            .enumerate()
-        {
-            fields.tags(position + 1, kind, self.tags);
-        }
-        if self.dry_run {
-            one(&mut fields, "DryRun", "true");
-        }
-        fields
-    }
+/// Whether the tag is among them, of that value if one is given.
+pub(super) fn has_tag(tags: &Tags, tag: &str, value: Option<&str>) -> bool {
+    tags.get(tag)
+        .is_some_and(|found| value.is_none_or(|value| found == value))
 }
 
-fn tags(item: Node<'_, '_>) -> Tags {
+pub(super) fn tags(item: Node<'_, '_>) -> Tags {
     xml::items(item, "tagSet")
         .map(|tag| {
             let part = |name| xml::text(tag, &[name]).to_owned();
@@ -509,7 +401,42 @@ fn groups(item: Node<'_, '_>) -> Vec<String> {
     found
 }
 
-fn instance(item: Node<'_, '_>) -> Instance {
+fn instance_type(item: Node<'_, '_>) -> InstanceType {
+    let text = |path: &[&str]| xml::text(item, path).to_owned();
+    let architectures = item
+        .children()
+        .filter(|child| child.tag_name().name() == "processorInfo")
+        .flat_map(|info| xml::items(info, "supportedArchitectures"))
+        .filter_map(|item| item.text().map(|name| name.trim().to_owned()))
+        .collect();
+    InstanceType {
+        name: text(&["instanceType"]),
+        vcpus: text(&["vCpuInfo", "defaultVCpus"]).parse().unwrap_or(0),
+        memory_mib: text(&["memoryInfo", "sizeInMiB"]).parse().unwrap_or(0),
+        architectures,
+        is_burstable: text(&["burstablePerformanceSupported"]) == "true",
+        network: text(&["networkInfo", "networkPerformance"]),
+    }
+}
+
+/// The public address, which some tell of the network interface only.
+fn public_address(item: Node<'_, '_>) -> Option<IpAddr> {
+    let own = xml::text(item, &["ipAddress"]).parse().ok();
+    own.or_else(|| {
+        xml::items(item, "networkInterfaceSet")
+            .find_map(|link| xml::text(link, &["association", "publicIp"]).parse().ok())
+    })
+}
+
+fn private_address(item: Node<'_, '_>) -> Option<IpAddr> {
+    let own = xml::text(item, &["privateIpAddress"]).parse().ok();
+    own.or_else(|| {
+        xml::items(item, "networkInterfaceSet")
+            .find_map(|link| xml::text(link, &["privateIpAddress"]).parse().ok())
+    })
+}
+
+pub(super) fn instance(item: Node<'_, '_>) -> Instance {
     let text = |path: &[&str]| xml::text(item, path).to_owned();
     Instance {
         id: text(&["instanceId"]),
@@ -517,8 +444,8 @@ fn instance(item: Node<'_, '_>) -> Instance {
         instance_type: text(&["instanceType"]),
         architecture: text(&["architecture"]),
         zone: text(&["placement", "availabilityZone"]),
-        private_address: text(&["privateIpAddress"]).parse().ok(),
-        public_address: text(&["ipAddress"]).parse().ok(),
+        private_address: private_address(item),
+        public_address: public_address(item),
         launched: text(&["launchTime"]),
         groups: groups(item),
         tags: tags(item),
@@ -564,28 +491,49 @@ mod tests {
     }
 
     #[test]
-    fn a_launch_is_hardened_and_tagged() {
+    fn addresses_and_types_are_read_wherever_they_stand() {
+        let answer = "<A xmlns='urn:x'>\n<set><item>\n <instanceType>\n m8g.large </instanceType><processorInfo><supportedArchitectures>
+            <item> arm64 </item></supportedArchitectures></processorInfo>
+            <networkInterfaceSet><item><privateIpAddress>10.0.0.8</privateIpAddress><association>
+            <publicIp> 192.0.2.7 </publicIp></association></item></networkInterfaceSet><tagSet/></item></set></A>";
+        let document = xml::parse("ec2:DescribeInstances", answer).unwrap();
+        let item = xml::items(document.root_element(), "set").next().unwrap();
+        assert_eq!(public_address(item), "192.0.2.7".parse().ok());
+        assert_eq!(private_address(item), "10.0.0.8".parse().ok());
+        let kind = instance_type(item);
+        assert_eq!(
+            (kind.name.as_str(), kind.architectures),
+            ("m8g.large", vec!["arm64".to_owned()])
+        );
+        assert!(tags(item).is_empty());
+    }
+
+    #[test]
+    fn a_name_tells_the_processor() {
+        for (name, architecture, is_burstable) in [
+            ("t3.medium", "x86_64", true),
+            ("t4g.small", "arm64", true),
+            ("trn1.2xlarge", "x86_64", false),
+            ("m8g.large", "arm64", false),
+            ("m8i-flex.large", "x86_64", false),
+            ("c7gn.xlarge", "arm64", false),
+            ("g4dn.xlarge", "x86_64", false),
+            ("g5g.xlarge", "arm64", false),
+            ("a1.large", "arm64", false),
+            ("x2gd.metal", "arm64", false),
+            ("u-6tb1.metal", "x86_64", false),
+            ("odd", "x86_64", false),
+        ] {
+            let kind = InstanceType::of_name(name);
+            assert_eq!(kind.architectures, [architecture], "{name}");
+            assert_eq!(kind.is_burstable, is_burstable, "{name}");
+        }
+    }
+
+    #[test]
+    fn only_the_tag_that_was_asked_for_counts() {
         let tags = Tags::from([("sizer:run".to_owned(), "r1".to_owned())]);
-        let launch = Launch {
-            token: "t",
-            image: "ami-1",
-            instance_type: "t3.medium",
-            subnet: "subnet-1",
-            group: "sg-1",
-            profile: "p",
-            public: true,
-            user_data: "#!/bin/sh\n",
-            tags: &tags,
-            disk_gib: 20,
-            is_burstable: true,
-            dry_run: true,
-        };
-        let fields = launch.fields().0;
-        let has = |name: &str, value: &str| fields.contains(&(name.to_owned(), value.to_owned()));
-        assert!(has("MetadataOptions.HttpTokens", "required"));
-        assert!(has("InstanceInitiatedShutdownBehavior", "terminate"));
-        assert!(has("TagSpecification.3.Tag.1.Key", "sizer:run"));
-        assert!(has("DryRun", "true"));
-        assert!(!fields.iter().any(|(name, _)| name == "KeyName"));
+        assert!(has_tag(&tags, "sizer:run", None) && has_tag(&tags, "sizer:run", Some("r1")));
+        assert!(!has_tag(&tags, "sizer:run", Some("r2")) && !has_tag(&tags, "Name", None));
     }
 }

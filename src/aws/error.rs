@@ -25,6 +25,8 @@ pub enum Kind {
     NoCapacity,
     /// The zone or region does not offer this.
     Unsupported,
+    /// The endpoint does not know this call.
+    NotOffered,
     /// The account may not have more of it.
     Quota,
     /// There is no such thing, or not yet.
@@ -105,6 +107,25 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         matches!(self.kind, Kind::Throttled | Kind::Service | Kind::NoAnswer)
     }
+
+    /// Whether it failed because the credentials have ended meanwhile or the clocks differ: with new ones, signed by the
+    /// service's clock, it may succeed.
+    pub fn is_outdated(&self) -> bool {
+        matches!(
+            self.code.as_str(),
+            "ExpiredToken"
+                | "ExpiredTokenException"
+                | "RequestExpired"
+                | "RequestTimeTooSkewed"
+                | "TokenRefreshRequired"
+        )
+    }
+
+    /// Whether nothing that answers this call is there. An endpoint that stands in for AWS may do without those that a run
+    /// can do without.
+    pub fn is_absent(&self) -> bool {
+        matches!(self.kind, Kind::NotOffered | Kind::Service)
+    }
 }
 
 /// One line, not too long, without control characters.
@@ -147,6 +168,7 @@ fn kind(status: u16, code: &str, message: &str) -> Kind {
         | "ExpiredTokenException"
         | "RequestExpired"
         | "RequestTimeTooSkewed"
+        | "TokenRefreshRequired"
         | "InvalidAccessKeyId"
         | "InvalidToken" => Kind::BadCredentials,
         "DryRunOperation" => Kind::DryRun,
@@ -163,6 +185,15 @@ fn kind(status: u16, code: &str, message: &str) -> Kind {
         | "VolumeLimitExceeded"
         | "PendingVerification"
         | "Blocked" => Kind::Quota,
+        "UnknownOperationException"
+        | "UnknownOperation"
+        | "UnknownAction"
+        | "InvalidAction"
+        | "NotImplemented"
+        | "NotImplementedError"
+        | "NotImplementedException"
+        | "MethodNotAllowed"
+        | "UnsupportedOperationException" => Kind::NotOffered,
         "Unsupported"
         | "UnsupportedOperation"
         | "InvalidInstanceType"
@@ -174,6 +205,10 @@ fn kind(status: u16, code: &str, message: &str) -> Kind {
         | "SlowDown"
         | "TooManyRequestsException"
         | "RateExceeded"
+        | "ThrottledException"
+        | "RequestThrottled"
+        | "RequestThrottledException"
+        | "EC2ThrottledException"
         | "PriorRequestNotComplete"
         | "BandwidthLimitExceeded" => Kind::Throttled,
         "DependencyViolation" | "ResourceInUse" => Kind::InUse,
@@ -191,13 +226,17 @@ fn kind(status: u16, code: &str, message: &str) -> Kind {
         "NoSuchEntity" => Kind::NotFound,
         _ if code.ends_with(".NotFound") => Kind::NotFound,
         _ if code.ends_with(".Duplicate") => Kind::Duplicate,
+        _ if code.ends_with(".InUse") => Kind::InUse,
         "InternalError"
         | "InternalFailure"
         | "InternalServerError"
         | "ServiceUnavailable"
         | "Unavailable"
         | "RequestTimeout"
-        | "ServiceUnavailableException" => Kind::Service,
+        | "RequestTimeoutException"
+        | "ServiceUnavailableException"
+        | "ServerInternal" => Kind::Service,
+        _ if matches!(status, 405 | 501) => Kind::NotOffered,
         _ if status == 404 => Kind::NotFound,
         _ if status == 403 => Kind::Denied,
         _ if status == 429 => Kind::Throttled,
@@ -235,6 +274,7 @@ impl fmt::Display for Error {
             Kind::Quota => formatter.write_str(
                 "; raise the quota in the Service Quotas console, or take a smaller instance type",
             ),
+            Kind::NotOffered => formatter.write_str("; the endpoint does not know this call"),
             Kind::NoCapacity => {
                 formatter.write_str("; try another --subnet, region or instance type, or later")
             }
@@ -265,6 +305,16 @@ mod tests {
             (500, "InsufficientInstanceCapacity", "", Kind::NoCapacity),
             (400, "VcpuLimitExceeded", "", Kind::Quota),
             (503, "SlowDown", "", Kind::Throttled),
+            (400, "InvalidGroup.InUse", "", Kind::InUse),
+            (400, "InvalidAction", "", Kind::NotOffered),
+            (
+                400,
+                "com.amazonaws.ssm#UnknownOperationException",
+                "",
+                Kind::NotOffered,
+            ),
+            (501, "", "", Kind::NotOffered),
+            (403, "RequestTimeTooSkewed", "", Kind::BadCredentials),
             (502, "", "", Kind::Service),
             (
                 400,

@@ -7,10 +7,15 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `session` | credentials, region, endpoints, signed calls |
+//! | `session` | region, endpoints, clients, signed calls, trying again |
+//! | `credentials` | what Amazon's chain has found, until it ends |
+//! | `answers` | answers of Systems Manager, cut down to what is read |
 //! | `error` | what an error means and which permission is missing |
 //! | `retry` | waiting: backoff with jitter, polling with a total deadline |
-//! | `ec2` | instances, images, subnets, security groups |
+//! | `ec2` | instances, their types, subnets |
+//! | `launch` | launching an instance |
+//! | `groups` | security groups |
+//! | `managed` | parameters, and which agents are connected |
 //! | `commands` | Run Command: sending, following, cancelling, output |
 //! | `objects` | S3: reading and removing what commands wrote |
 //! | `pricing` | what an instance costs per hour |
@@ -20,9 +25,14 @@
 //! Called by the `ssm` target of `autosizer` and its `check`, `gc`, `list` and `iam-policy`. Depends on nothing of ours.
 
 mod account;
+mod answers;
 mod commands;
+mod credentials;
 pub mod ec2;
 mod error;
+mod groups;
+mod launch;
+mod managed;
 mod objects;
 pub mod policy;
 pub mod pricing;
@@ -31,7 +41,7 @@ mod session;
 mod xml;
 
 pub use account::{Identity, Quota, Role};
-pub use commands::{Command, NODE_FOLDER, Outcome, Status};
+pub use commands::{Command, NODE_FOLDER, Outcome, Sent, Status};
 pub use error::{Error, Kind};
 pub use retry::Poll;
 pub use session::{Options, Session};

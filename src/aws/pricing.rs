@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 use super::error::{Error, Kind};
 use super::session::{Body, Call, Session};
 
+/// All filters together leave one product: more pages than that are empty.
+const MOST_PAGES: usize = 20;
+
 /// On-demand price of Linux on shared hardware.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Price {
@@ -33,26 +36,40 @@ impl Session {
         .iter()
         .map(|(field, value)| json!({ "Type": "TERM_MATCH", "Field": field, "Value": value }))
         .collect();
-        let text = json!({
-            "ServiceCode": "AmazonEC2",
-            "Filters": filters,
-            "FormatVersion": "aws_v1",
-            "MaxResults": 10,
-        })
-        .to_string();
-        let body = Body::Json {
-            target: "AWSPriceListService.GetProducts",
-            text: &text,
-        };
-        let answer = self.call(Call { action, body }).await?;
-        read(&answer).map_err(|why| Error::new(action, Kind::Answer, why))
+        let (mut found, mut token) = (None, None);
+        for _ in 0..MOST_PAGES {
+            let mut question = json!({
+                "ServiceCode": "AmazonEC2",
+                "Filters": filters,
+                "FormatVersion": "aws_v1",
+                "MaxResults": 10,
+            });
+            if let (Some(fields), Some(token)) = (question.as_object_mut(), token) {
+                fields.insert("NextToken".to_owned(), Value::String(token));
+            }
+            let text = question.to_string();
+            let body = Body::Json {
+                target: "AWSPriceListService.GetProducts",
+                text: &text,
+            };
+            let answer = self.call(Call { action, body }).await?;
+            let (price, next) =
+                read(&answer, found).map_err(|why| Error::new(action, Kind::Answer, why))?;
+            (found, token) = (price, next);
+            if token.is_none() {
+                break;
+            }
+        }
+        Ok(found)
     }
 }
 
-/// The one price in an answer of `GetProducts`.
-fn read(answer: &str) -> Result<Option<Price>, String> {
+/// The one price in an answer of `GetProducts` and those before it, and where to go on. A page may be empty and not the
+/// last.
+fn read(answer: &str, mut found: Option<Price>) -> Result<(Option<Price>, Option<String>), String> {
     let answer: Value = serde_json::from_str(answer).map_err(|error| error.to_string())?;
-    let mut found: Option<Price> = None;
+    let next = answer.get("NextToken").and_then(Value::as_str);
+    let next = next.filter(|token| !token.is_empty()).map(str::to_owned);
     for product in answer
         .get("PriceList")
         .and_then(Value::as_array)
@@ -85,7 +102,7 @@ fn read(answer: &str) -> Result<Option<Price>, String> {
             }
         }
     }
-    Ok(found)
+    Ok((found, next))
 }
 
 /// Prices per hour of a product; a price of nothing belongs to reservations.
@@ -143,11 +160,16 @@ mod tests {
             usd_per_hour: 0.0456,
             date: "2026-11-01T00:00:00Z".to_owned(),
         };
-        assert_eq!(read(&answer.to_string()).unwrap(), Some(expected));
+        let read_all = |found| read(&answer.to_string(), found).unwrap();
+        assert_eq!(read_all(None), (Some(expected.clone()), None));
+        let empty = r#"{"PriceList":[],"NextToken":"on"}"#;
+        let (found, next) = read(empty, Some(expected.clone())).unwrap();
+        assert_eq!((found, next.as_deref()), (Some(expected), Some("on")));
     }
 
     #[test]
     fn no_price_is_none_and_two_are_an_error() {
+        let read = |text: &str| read(text, None).map(|(found, _)| found);
         assert_eq!(read(r#"{"PriceList":[]}"#).unwrap(), None);
         let free = json!({ "PriceList": [product("0.0000000000")] });
         assert_eq!(read(&free.to_string()).unwrap(), None);

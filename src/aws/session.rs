@@ -1,18 +1,20 @@
 //! One account and region: credentials, endpoints, clients, and the calls that are signed here.
 //!
-//! Owns the credentials (loaded by Amazon's chain: environment, profiles, assumed roles, processes, containers, the
-//! machine's role) and where each service answers. Made by the `ssm` target; every other file of this folder calls
-//! through it.
+//! Owns where each service answers, the clients with their credentials (loaded by Amazon's chain: environment, profiles,
+//! assumed roles, processes, containers, the machine's role), and trying again, which is the same for all calls whoever
+//! signs them. Made by the `ssm` target; every other file of this folder calls through it.
 
 use std::env;
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use aws_config::identity::IdentityCache;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
-use aws_credential_types::provider::ProvideCredentials;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
@@ -20,10 +22,13 @@ use aws_smithy_http_client::{Builder, Connector};
 use aws_smithy_runtime_api::client::http::{HttpConnector, SharedHttpConnector};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::DateTime;
 use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::date_time::Format;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use tokio::sync::Mutex;
 
+use super::answers::CutDown;
+use super::credentials::Kept;
 use super::error::{Error, Kind};
 use super::retry::{TRIES, pause};
 use super::xml;
@@ -31,8 +36,8 @@ use super::xml;
 /// One try of one call; more means that no answer comes.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Credentials that end sooner than this are loaded anew.
-const RENEW_BEFORE: Duration = Duration::from_mins(5);
+/// So often a call is signed anew because the service says that its credentials or its time are over.
+const MOST_OUTDATED: u32 = 3;
 
 /// What may be set by hand; the rest is as the environment and `~/.aws` say.
 #[derive(Debug, Clone, Default)]
@@ -48,7 +53,11 @@ pub struct Session {
     region: String,
     sdk: SdkConfig,
     connector: SharedHttpConnector,
-    credentials: Mutex<Option<Credentials>>,
+    kept: Kept,
+    /// Seconds that the services' clock is ahead of ours, as far as calls were refused for it.
+    ahead: AtomicI64,
+    /// Whether the endpoint cannot tell of one command on one instance, so that all of a command are listed.
+    pub(super) only_lists: AtomicBool,
     /// Commands whose end was not seen yet, with their instances: for cancelling them where they cannot be listed.
     pub(super) in_flight: std::sync::Mutex<Vec<(String, String)>>,
     pub(super) ssm: aws_sdk_ssm::Client,
@@ -114,21 +123,39 @@ impl Session {
                 "no region is set",
             ));
         };
+        let missing = || {
+            let why = "there are no credentials";
+            Error::new("sts:GetCallerIdentity", Kind::NoCredentials, why)
+        };
+        let kept = Kept::new(sdk.credentials_provider().ok_or_else(missing)?);
         let connector = Connector::builder()
             .tls_provider(Provider::Rustls(CryptoMode::Ring))
             .build();
         // A bucket's name before the host is for Amazon's own names only.
         let own_endpoint = sdk.endpoint_url().is_some() || is_set("AWS_ENDPOINT_URL_S3");
+        // What is tried again is decided here, for all services alike.
         let s3 = aws_sdk_s3::config::Builder::from(&sdk)
             .force_path_style(own_endpoint)
+            .retry_config(RetryConfig::disabled())
+            .credentials_provider(kept.clone())
+            .identity_cache(IdentityCache::no_cache())
             .build();
+        let mut ssm = aws_sdk_ssm::config::Builder::from(&sdk)
+            .retry_config(RetryConfig::disabled())
+            .credentials_provider(kept.clone())
+            .identity_cache(IdentityCache::no_cache());
+        if let Some(client) = sdk.http_client() {
+            ssm = ssm.http_client(CutDown(client));
+        }
         let session = Self {
             region,
-            ssm: aws_sdk_ssm::Client::new(&sdk),
+            ssm: aws_sdk_ssm::Client::from_conf(ssm.build()),
             s3: aws_sdk_s3::Client::from_conf(s3),
             sdk,
             connector: SharedHttpConnector::new(connector),
-            credentials: Mutex::new(None),
+            kept,
+            ahead: AtomicI64::new(0),
+            only_lists: AtomicBool::new(false),
             in_flight: std::sync::Mutex::default(),
         };
         session.credentials("sts:GetCallerIdentity").await?;
@@ -152,26 +179,14 @@ impl Session {
     }
 
     async fn credentials(&self, action: &'static str) -> Result<Credentials, Error> {
-        let mut kept = self.credentials.lock().await;
-        let fresh = |credentials: &Credentials| {
-            credentials
-                .expiry()
-                .is_none_or(|expiry| expiry > SystemTime::now() + RENEW_BEFORE)
-        };
-        if let Some(credentials) = kept.as_ref().filter(|credentials| fresh(credentials)) {
-            return Ok(credentials.clone());
-        }
-        let none = |why: String| Error::new(action, Kind::NoCredentials, why);
-        let provider = self
-            .sdk
-            .credentials_provider()
-            .ok_or_else(|| none("there are no credentials".to_owned()))?;
-        let credentials = provider
-            .provide_credentials()
-            .await
-            .map_err(|error| none(chain(&error)))?;
-        *kept = Some(credentials.clone());
-        Ok(credentials)
+        let failed =
+            |error: CredentialsError| Error::new(action, Kind::NoCredentials, chain(&error));
+        self.kept.load().await.map_err(failed)
+    }
+
+    /// Whether EC2 is asked of somebody else than Amazon.
+    pub(super) fn has_own_endpoint(&self) -> bool {
+        self.sdk.endpoint_url().is_some() || is_set("AWS_ENDPOINT_URL_EC2")
     }
 
     /// Endpoint and signing region of a service.
@@ -206,20 +221,35 @@ impl Session {
         )
     }
 
-    /// Calls, signed, and tries again what is transient. Every call of ours may take effect twice without harm.
-    pub(super) async fn call(&self, call: Call<'_>) -> Result<String, Error> {
-        let mut failed = 0;
+    /// Makes a call, again where that may help: after trouble and throttling, after answers that did not come, and with new
+    /// credentials and by the service's clock where those were refused. Every call of ours may take effect twice without
+    /// harm.
+    pub(super) async fn again<T>(
+        &self,
+        mut once: impl AsyncFnMut() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let (mut failed, mut outdated) = (0, 0);
         loop {
-            let error = match self.call_once(call).await {
-                Ok(text) => return Ok(text),
+            let error = match once().await {
+                Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
             failed += 1;
-            if !error.is_transient() || failed >= TRIES {
+            if error.is_outdated() {
+                outdated += 1;
+                self.kept.forget().await;
+            }
+            let helps = error.is_transient() || error.is_outdated() && outdated < MOST_OUTDATED;
+            if !helps || failed >= TRIES {
                 return Err(error);
             }
             tokio::time::sleep(pause(failed)).await;
         }
+    }
+
+    /// A call that is signed here.
+    pub(super) async fn call(&self, call: Call<'_>) -> Result<String, Error> {
+        self.again(async || self.call_once(call).await).await
     }
 
     async fn call_once(&self, call: Call<'_>) -> Result<String, Error> {
@@ -261,10 +291,11 @@ impl Session {
                 .await
                 .map_err(|error| chain(&error))?;
             let status = answer.status().as_u16();
+            let date = answer.headers().get("date").map(str::to_owned);
             let body = collect(answer.into_body()).await?;
-            Ok::<_, String>((status, body))
+            Ok::<_, String>((status, date, body))
         });
-        let (status, body) = match answer.await {
+        let (status, date, body) = match answer.await {
             Ok(Ok(answer)) => answer,
             Ok(Err(why)) => return Err(Error::new(action, Kind::NoAnswer, why)),
             Err(_) => {
@@ -272,15 +303,52 @@ impl Session {
                 return Err(Error::new(action, Kind::NoAnswer, why));
             }
         };
+        // Cut off on its way: asked once more it may come whole.
+        let cut = || Error::new(action, Kind::NoAnswer, "the answer came in part only");
         if (200..300).contains(&status) {
-            return Ok(body);
+            let is_whole = match call.body {
+                Body::Query(_) => xml::is_whole(&body),
+                Body::Json { .. } => serde_json::from_str::<serde::de::IgnoredAny>(&body).is_ok(),
+            };
+            return if is_whole { Ok(body) } else { Err(cut()) };
         }
-        let (code, message) = match call.body {
+        let told = match call.body {
             Body::Query(_) => xml::error(&body),
             Body::Json { .. } => json_error(&body),
+        };
+        let begins_well = ["<?xml", "<Response", "<ErrorResponse", "{"]
+            .iter()
+            .any(|begin| body.trim_start().starts_with(begin));
+        if told.is_none() && begins_well {
+            return Err(cut());
         }
-        .unwrap_or_else(|| (String::new(), format!("HTTP status {status}")));
-        Err(Error::of_service(action, status, &code, &message))
+        // Nothing of these services is found by its path: nobody there knows the call.
+        let status = if told.is_none() && status == 404 {
+            501
+        } else {
+            status
+        };
+        let (code, message) =
+            told.unwrap_or_else(|| (String::new(), format!("HTTP status {status}")));
+        let error = Error::of_service(action, status, &code, &message);
+        if error.is_outdated() {
+            let told = date.and_then(|date| seconds_ahead(&date, SystemTime::now()));
+            self.ahead.store(told.unwrap_or(0), Ordering::Relaxed);
+        }
+        Err(error)
+    }
+
+    /// The time, by the services' clock as far as that is known.
+    fn now(&self) -> SystemTime {
+        let ahead = self.ahead.load(Ordering::Relaxed);
+        let by = Duration::from_secs(ahead.unsigned_abs());
+        let now = SystemTime::now();
+        let theirs = if ahead < 0 {
+            now.checked_sub(by)
+        } else {
+            now.checked_add(by)
+        };
+        theirs.unwrap_or(now)
     }
 
     async fn sign(
@@ -297,7 +365,7 @@ impl Session {
             .identity(&identity)
             .region(region)
             .name(service)
-            .time(SystemTime::now())
+            .time(self.now())
             .settings(SigningSettings::default())
             .build()
             .map_err(|error| unusable(chain(&error)))?
@@ -355,6 +423,13 @@ async fn collect(body: SdkBody) -> Result<String, String> {
     String::from_utf8(bytes.into()).map_err(|error| error.to_string())
 }
 
+/// What a date of HTTP is ahead of ours in seconds; `None` when it is no date.
+fn seconds_ahead(date: &str, now: SystemTime) -> Option<i64> {
+    let theirs = DateTime::from_str(date, Format::HttpDate).ok()?.secs();
+    let ours = now.duration_since(UNIX_EPOCH).ok()?.as_secs();
+    Some(theirs - i64::try_from(ours).ok()?)
+}
+
 fn is_set(variable: &str) -> bool {
     env::var_os(variable).is_some_and(|value| !value.is_empty())
 }
@@ -369,7 +444,10 @@ fn endpoint_name(service: &str) -> String {
 
 fn json_error(text: &str) -> Option<(String, String)> {
     let value: serde_json::Value = serde_json::from_str(text).ok()?;
-    let code = value.get("__type")?.as_str()?.to_owned();
+    let code = ["__type", "code", "Code"]
+        .iter()
+        .find_map(|key| value.get(key)?.as_str())?
+        .to_owned();
     let message = ["message", "Message"]
         .iter()
         .find_map(|key| value.get(key)?.as_str())
@@ -412,8 +490,41 @@ where
     let kind = match error {
         SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) => Kind::NoAnswer,
         SdkError::ResponseError(_) if status >= 500 => Kind::Service,
+        // Cut off on its way: asked once more it may come whole.
+        SdkError::ResponseError(_) if (200..300).contains(&status) => Kind::NoAnswer,
         SdkError::ResponseError(_) => Kind::Answer,
         _ => Kind::Invalid,
     };
     Error::new(action, kind, chain(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_tells_how_far_their_clock_is_ahead() {
+        let now = UNIX_EPOCH + Duration::from_mins(29_927_800);
+        for (date, ahead) in [
+            ("Thu, 26 Nov 2026 04:40:00 GMT", Some(0)),
+            ("Thu, 26 Nov 2026 05:40:00 GMT", Some(3600)),
+            ("Thu, 26 Nov 2026 04:39:50 GMT", Some(-10)),
+            ("tomorrow", None),
+        ] {
+            assert_eq!(seconds_ahead(date, now), ahead, "{date}");
+        }
+    }
+
+    #[test]
+    fn errors_in_json_are_read_wherever_their_code_stands() {
+        let read = |text: &str| json_error(text).map(|(code, message)| code + " " + &message);
+        for (text, told) in [
+            (r#"{"__type":"a#B","message":"m"}"#, Some("a#B m")),
+            (r#"{"code":"B","Message":"m"}"#, Some("B m")),
+            ("{}", None),
+            ("<html>", None),
+        ] {
+            assert_eq!(read(text).as_deref(), told, "{text}");
+        }
+    }
 }

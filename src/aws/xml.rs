@@ -18,6 +18,11 @@ pub(super) fn parse<'a>(action: &'static str, text: &'a str) -> Result<Document<
     })
 }
 
+/// Whether it is a document to its end.
+pub(super) fn is_whole(text: &str) -> bool {
+    Document::parse(text).is_ok()
+}
+
 /// The first descendant of that name.
 pub(super) fn find<'a, 'input>(node: Node<'a, 'input>, name: &str) -> Option<Node<'a, 'input>> {
     node.descendants()
@@ -50,11 +55,11 @@ pub(super) fn items<'a, 'input: 'a>(
 /// Code and message of an error, in any of the three shapes that query services and S3 use.
 pub(super) fn error(text: &str) -> Option<(String, String)> {
     let document = Document::parse(text).ok()?;
-    let code = find(document.root(), "Code")?.text()?.to_owned();
+    let code = find(document.root(), "Code")?.text()?.trim().to_owned();
     let message = find(document.root(), "Message")
         .and_then(|node| node.text())
         .unwrap_or_default();
-    Some((code, message.to_owned()))
+    Some((code, message.trim().to_owned()))
 }
 
 #[cfg(test)]
@@ -77,6 +82,9 @@ mod tests {
         assert_eq!(error(ec2), Some(("A.B".to_owned(), "m".to_owned())));
         let iam = "<ErrorResponse><Error><Type>Sender</Type><Code>C</Code></Error></ErrorResponse>";
         assert_eq!(error(iam), Some(("C".to_owned(), String::new())));
+        let spaced = "<Response>\n <Errors>\n  <Error>\n   <Code> A.B </Code>\n   <Message>a &lt; b</Message></Error></Errors></Response>";
+        assert_eq!(error(spaced), Some(("A.B".to_owned(), "a < b".to_owned())));
         assert_eq!(error("<html>"), None);
+        assert!(is_whole("<a><b/></a>") && !is_whole("<a><b>"));
     }
 }

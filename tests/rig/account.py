@@ -61,6 +61,17 @@ class Account:
         self._clients["ec2"].terminate_instances(InstanceIds=[instance])
         self.end(instance)
 
+    def disown(self, instance: str) -> None:
+        """The instance is somebody else's: it carries no tag of ours."""
+        found = self._instances([{"Name": "instance-id", "Values": [instance]}])[0]
+        self._clients["ec2"].delete_tags(Resources=[instance], Tags=found["Tags"])
+
+    def bystander(self) -> str:
+        """Launches an instance that has nothing to do with anybody; its id."""
+        images = self._clients["ec2"].describe_images(Owners=["amazon"])["Images"]
+        answer = self._clients["ec2"].run_instances(ImageId=images[0]["ImageId"], MinCount=1, MaxCount=1)
+        return answer["Instances"][0]["InstanceId"]
+
     def reset(self) -> None:
         """Forgets faults and what was counted; what there is stays."""
         self.faults.clear()
@@ -90,6 +101,8 @@ class Account:
             "groups": [group["GroupId"] for group in groups if group["GroupName"] != "default"],
             "objects": objects,
             "processes": [left for machine in self.machines.values() for left in machine.left()],
+            "files": [file for machine in self.machines.values() for file in machine.files()],
+            "uploads_pending": self.commands.uploading,
             "commands_running": self.commands.running(),
             "commands_sent": self.commands.sent,
             "calls": self.calls,

@@ -3,7 +3,11 @@
 Owns the operations, their limits as AWS documents and its agent implements them, and what becomes of a
 command: it is delivered, run in a process group of its own, its pipes are read to their end (a child that
 keeps them open keeps the command open), it is killed at its time limit or when cancelled, and what it
-printed goes to S3 unless it is nothing.
+printed goes to S3 unless it is nothing. Of the styles of `styles.py`:
+
+- `step_layout`: outputs are in a folder that is called like a step of the document
+- `agent_words`: what the agent adds to complaints, and to what is cut off, is there
+- `no_code`: there is no exit code, and every script that ran has succeeded
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from collections.abc import Callable
 from typing import Any
 
 INLINE_STDOUT, INLINE_STDERR, LISTED = 24_000, 8_000, 2_500
-TERMINAL = ("Success", "Failed", "TimedOut", "Cancelled")
+TERMINAL = ("Success", "Failed", "TimedOut", "Cancelled", "Undeliverable", "Terminated")
 
 
 class Refused(Exception):
@@ -121,6 +125,7 @@ class Commands:
         self._put = put
         self._faults = faults
         self._commands: dict[str, Command] = {}
+        self._uploads: set[Invocation] = set()
         self.sent: list[str] = []
 
     def call(self, operation: str, request: dict) -> dict:
@@ -139,6 +144,11 @@ class Commands:
         """Commands that have not ended."""
         invocations = [one for command in self._commands.values() for one in command.invocations.values()]
         return sum(invocation.status not in TERMINAL for invocation in invocations)
+
+    @property
+    def uploading(self) -> int:
+        """Outputs on their way to the bucket."""
+        return len(self._uploads)
 
     def shows(self, secret: str) -> list[str]:
         """The steps in whose command or output the secret stands, whatever it is wrapped in."""
@@ -221,7 +231,14 @@ class Commands:
             if status == "unknown":
                 raise Refused("InvocationDoesNotExist")
         ended = status in ("Success", "Failed")
-        return {
+        words = self._faults.has("agent_words")
+        stderr = invocation.stderr
+        if words and invocation.code > 0:
+            stderr += f"\nfailed to run commands: exit status {invocation.code}".encode()
+        stdout = _cut(invocation.stdout, invocation.inline)
+        if words and len(invocation.stdout) > invocation.inline:
+            stdout += "\n---Output truncated---"
+        answer = {
             "CommandId": invocation.command.id,
             "InstanceId": invocation.instance,
             "Comment": invocation.command.comment,
@@ -230,9 +247,14 @@ class Commands:
             "StatusDetails": details,
             "ResponseCode": invocation.code if status in TERMINAL else -1,
             "ExecutionStartDateTime": invocation.began,
-            "StandardOutputContent": _cut(invocation.stdout, invocation.inline) if ended else "",
-            "StandardErrorContent": _cut(invocation.stderr, INLINE_STDERR) if ended else "",
+            "StandardOutputContent": stdout if ended else "",
+            "StandardErrorContent": _cut(stderr, INLINE_STDERR) if ended else "",
         }
+        if self._faults.has("no_code"):
+            del answer["ResponseCode"]
+            if answer["StatusDetails"] == "Failed":
+                answer["Status"] = answer["StatusDetails"] = "Success"
+        return answer
 
     def _ListCommands(self, request: dict) -> dict:
         commands = [
@@ -247,13 +269,18 @@ class Commands:
         listed = []
         for command in self._commands.values():
             for invocation in command.invocations.values():
-                if request.get("CommandId") in (None, command.id):
+                is_asked = request.get("InstanceId") in (None, invocation.instance)
+                if is_asked and request.get("CommandId") in (None, command.id):
                     output = _cut(invocation.stdout, LISTED)
+                    if invocation.stderr:
+                        output += "\n----------ERROR-------\n" + _cut(invocation.stderr, LISTED)
                     plugin = {"Name": "aws:runShellScript", "Status": invocation.status, "Output": output}
+                    plugin["ResponseCode"] = invocation.code if invocation.status in TERMINAL else -1
                     listed.append(
                         {
                             "CommandId": command.id,
                             "InstanceId": invocation.instance,
+                            "Comment": command.comment,
                             "Status": invocation.status,
                             "StatusDetails": invocation.details,
                             "CommandPlugins": [plugin] if request.get("Details") else [],
@@ -281,8 +308,10 @@ class Commands:
                 what
             ]
             invocation.shown = [state] * fault["polls"]
-        elif what == "refused":
+        elif what in ("refused", "inline"):
             invocation.inline = fault.get("inline", INLINE_STDOUT)
+        elif what == "shown":
+            return invocation.end(fault["status"], "")
         elif what == "delivery_timed_out":
             return invocation.end("TimedOut", "DeliveryTimedOut")
         elif what == "undeliverable":
@@ -355,21 +384,26 @@ class Commands:
         if not bucket or (fault and fault["do"] == "refused"):
             return
         prefix = request.get("OutputS3KeyPrefix", "")
-        folder = f"{invocation.command.id}/{invocation.instance}/awsrunShellScript/0.awsrunShellScript"
+        step = "runShellScript" if self._faults.has("step_layout") else "0.awsrunShellScript"
+        folder = f"{invocation.command.id}/{invocation.instance}/awsrunShellScript/{step}"
         folder = f"{prefix.strip('/')}/{folder}" if prefix else folder
 
         def upload(pause: float) -> None:
             time.sleep(pause)
             machine = self._machine(invocation.instance)
-            if pause and not (machine and machine.is_on):
-                # It is the machine that uploads.
-                return
+            # It is the machine that uploads, unless it has handed it over to somebody.
+            if not pause or fault.get("anyway") or (machine and machine.is_on):
+                store()
+            self._uploads.discard(invocation)
+
+        def store() -> None:
             for name, content in (("stdout", invocation.stdout), ("stderr", invocation.stderr)):
                 if content:
                     # The agent logs a refusal; the command's end does not depend on it.
                     with contextlib.suppress(Exception):
                         self._put(bucket, f"{folder}/{name}", content)
 
+        self._uploads.add(invocation)
         if fault:
             threading.Thread(target=upload, args=(fault["seconds"],), daemon=True).start()
         else:

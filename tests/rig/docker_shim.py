@@ -132,6 +132,14 @@ def remove(arguments):
     subprocess.run(["rm", "-rf", str(HOME / name)], check=True)
 
 
+def remove_image(arguments):
+    pulled = HOME / "pulled"
+    names = pulled.read_text().split() if pulled.exists() else []
+    if arguments[-1] not in names:
+        fail(f"No such image: {arguments[-1]}")
+    pulled.write_text("".join(f"{name}\n" for name in names if name != arguments[-1]))
+
+
 def main():
     command, arguments = sys.argv[1], sys.argv[2:]
     if command == "info":
@@ -139,7 +147,14 @@ def main():
     elif command == "image" and arguments[0] == "inspect":
         image_inspect(arguments[1:])
     else:
-        {"pull": pull, "run": run, "inspect": inspect, "logs": logs, "rm": remove}[command](arguments)
+        {
+            "pull": pull,
+            "run": run,
+            "inspect": inspect,
+            "logs": logs,
+            "rm": remove,
+            "rmi": remove_image,
+        }[command](arguments)
 
 
 main()

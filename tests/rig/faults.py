@@ -5,14 +5,16 @@ what becomes of an accepted command), optionally `step` (of a command, found in 
 `times` (how often; without it always), `after` (how often it is left out first) and `do`. Everything else
 in it are the details of `do`:
 
-- on operations: `error` (`code`, `status`, `message`), `lost` (carried out, but the connection ends without
-  an answer), `slow` (answered after `seconds`)
+- on operations: `error` (`code`, `status`, `message`, `headers`), `lost` (carried out, but the connection
+  ends without an answer), `cut` (half of the answer comes), `slow` (answered after `seconds`)
 - on `command`: `delayed`, `unknown_status`, `unknown_invocation` (each for `polls` looks),
   `delivery_timed_out`, `undeliverable`, `timed_out`, `cancelled`, `vanish` (the instance is gone in the
   middle), `agent_lost` (it runs, but its agent is heard of no more; with `seconds` it comes back), `full`
-  (nothing can be written there from then on), `refused` (`inline`: characters that come without the bucket)
-  and `late` (`seconds`) for the objects in S3
+  (nothing can be written there from then on), `shown` (it ends in that `status`), `inline` (so many
+  characters come without the bucket), `refused` (the same, and the bucket takes nothing)
+  and `late` (`seconds`; `anyway`: also when the instance has ended by then) for the objects in S3
 - on `register`: `never`, `late` (`seconds`); on `boot`: `late` (`seconds`), `vanish`
+- on `style`, how another endpoint may be all the time: see `styles.py`
 """
 
 from __future__ import annotations
@@ -37,6 +39,10 @@ class Faults:
         with self._lock:
             self._faults.clear()
             self.taken.clear()
+
+    def has(self, style: str) -> bool:
+        """Whether the endpoint is of that style."""
+        return self.take("style", do=(style,)) is not None
 
     def take(self, action: str, step: str | None = None, do: tuple[str, ...] | None = None) -> dict | None:
         """The first fault that fits, which counts as happened."""

@@ -20,6 +20,7 @@ from xml.sax.saxutils import escape
 
 import prices
 import signature
+import styles
 from account import Account
 from commands import Commands, Refused
 
@@ -88,13 +89,16 @@ class Front(BaseHTTPRequestHandler):
             )
         operation = self._operation(service, headers, body)
         self.account.calls.append(operation)
-        fault = self.account.faults.take(operation, do=("error", "lost", "slow"))
+        fault = self.account.faults.take(operation, do=("error", "lost", "cut", "slow"))
         if fault and fault["do"] == "error":
-            status = fault.get("status", 400)
-            return self._send(*_error(service, status, fault["code"], fault.get("message", "as asked")))
+            status, message = fault.get("status", 400), fault.get("message", "as asked")
+            status, answered, content = _error(service, status, fault["code"], message)
+            return self._send(status, answered | fault.get("headers", {}), content)
         answer = self._answer(service, operation, headers, body)
         if fault and fault["do"] == "slow":
             time.sleep(fault["seconds"])
+        elif fault and fault["do"] == "cut":
+            answer = (answer[0], answer[1], answer[2][: len(answer[2]) // 2])
         elif fault:
             self.close_connection = True
             return None
@@ -114,11 +118,10 @@ class Front(BaseHTTPRequestHandler):
     def _answer(self, service: str, operation: str, headers: dict[str, str], body: bytes) -> tuple:
         if service == "ssm" and operation in Commands.OPERATIONS:
             try:
-                return (
-                    200,
-                    {"Content-Type": "application/x-amz-json-1.1"},
-                    json.dumps(self.commands.call(operation, json.loads(body))).encode(),
-                )
+                faults, request = self.account.faults, json.loads(body)
+                answer = styles.listed(faults, operation, request) or self.commands.call(operation, request)
+                text = json.dumps(styles.dressed(faults, answer)).encode()
+                return 200, {"Content-Type": "application/x-amz-json-1.1"}, text
             except Refused as refused:
                 return _error(service, 400, refused.code, refused.message)
         if service in ("pricing", "servicequotas"):
@@ -128,7 +131,16 @@ class Front(BaseHTTPRequestHandler):
                 return _error(service, 400, "InvalidParameterException", str(refused))
             return 200, {"Content-Type": "application/x-amz-json-1.1"}, json.dumps(answer).encode()
         if service == "ec2":
-            return self._ec2(operation, headers, body)
+            heard = styles.heard(self.account.faults, operation, body)
+            if heard is None:
+                return 200, {"Content-Type": "text/xml"}, styles.empty_page(operation)
+            status, answered, content = self._ec2(operation, headers, heard)
+            return status, answered, styles.told(self.account.faults, content)
+        if operation == "ListObjects":
+            path = styles.listing(self.account.faults, self.path)
+            if path is None:
+                return 200, {"Content-Type": "application/xml"}, styles.EMPTY_LISTING
+            self.path = path
         return self._ask_moto(headers, body)
 
     def _listed(self, service: str, headers: dict[str, str], request: dict) -> dict:
@@ -142,7 +154,7 @@ class Front(BaseHTTPRequestHandler):
         if operation == "RunInstances" and form.get("DryRun") != "true":
             token = form.get("ClientToken", "")
             with self.account.launching:
-                if token in self.account.launched:
+                if token in self.account.launched and not self.account.faults.has("no_token"):
                     return self.account.launched[token]
                 answer = self._ask_moto(headers, body)
                 if answer[0] == 200:
@@ -197,6 +209,11 @@ class Front(BaseHTTPRequestHandler):
         elif url.path == "/rig/power-off":
             self.account.power_off(parse_qs(url.query)["instance"][0])
             answer = {}
+        elif url.path == "/rig/disown":
+            self.account.disown(parse_qs(url.query)["instance"][0])
+            answer = {}
+        elif url.path == "/rig/bystander":
+            answer = self.account.bystander()
         elif url.path == "/rig/shows":
             answer = self.account.commands.shows(json.loads(body)["text"])
         elif url.path == "/rig/stop-start":

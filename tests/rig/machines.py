@@ -114,6 +114,10 @@ class Machine:
     def left(self) -> list[str]:
         return []
 
+    def files(self) -> list[str]:
+        """What runs have put on its disk: files of steps, containers, images."""
+        return []
+
     def lose(self, seconds: float | None) -> None:
         """The agent is heard of no more, for a while or for ever."""
         self.is_lost = True
@@ -199,6 +203,22 @@ class FolderMachine(Machine):
 
     def left(self) -> list[str]:
         return [f"process {pid} of {self.instance}" for pid in self._processes()]
+
+    def files(self) -> list[str]:
+        try:
+            return self._files() if self.is_on else []
+        except FileNotFoundError:
+            # One of them went in the middle.
+            return self.files()
+
+    def _files(self) -> list[str]:
+        found = sorted(path for path in self.folder.rglob("*") if path.is_file())
+        ours = [path.relative_to(self.folder) for path in found]
+        pulled = self.folder / "docker" / "pulled"
+        images = sorted(set(pulled.read_text().split())) if pulled.exists() else []
+        is_ours = [str(path) for path in ours if path.parts[0] in ("lib", "docker") and path.name != "pulled"]
+        empty = ["lib"] if (self.folder / "lib").exists() else []
+        return [f"{self.instance}/{name}" for name in empty + is_ours + images]
 
 
 class PodmanMachine(Machine):

@@ -3,9 +3,11 @@
 //! Owns the words of `autosizer check`, `autosizer iam-policy`, and of `list` and `gc` with `--region`. Called by the
 //! command line.
 
+use serde_json::Value;
+
 use super::super::failure::Failure;
 use super::super::options::{Options as Asked, Row};
-use super::{Options, check, list, sweep};
+use super::{Options, Over, check, list, sweep};
 use crate::aws::{Session, policy};
 
 /// What to do.
@@ -63,7 +65,7 @@ pub async fn account(command: Command, asked: &Asked) -> Result<(Vec<String>, bo
             true,
         )),
         Command::Sweep => {
-            let swept = sweep(&options.session).await?;
+            let swept = sweep(&options.session, &over(asked)).await?;
             Ok((
                 swept
                     .iter()
@@ -73,6 +75,20 @@ pub async fn account(command: Command, asked: &Asked) -> Result<(Vec<String>, bo
             ))
         }
         Command::Policy => Ok((policies(&options).await, true)),
+    }
+}
+
+/// What is to be ended besides what has expired.
+fn over(asked: &Asked) -> Over {
+    let text = |name: &str| {
+        let value = asked.target.get(name).and_then(Value::as_str);
+        value.map(str::to_owned).filter(|value| !value.is_empty())
+    };
+    let prefix = text("prefix").unwrap_or_else(|| Options::default().prefix);
+    Over {
+        all: asked.target.get("all").and_then(Value::as_bool) == Some(true),
+        run: text("run"),
+        bucket: text("bucket").map(|bucket| (bucket, prefix)),
     }
 }
 

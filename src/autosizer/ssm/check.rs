@@ -3,8 +3,11 @@
 //! Owns the list of questions, each answered by itself, so that one missing permission does not hide the next. Called by
 //! the command line.
 
+use std::time::Duration;
+
+use super::ending::end_instance;
 use super::launch::{architecture, image_parameter};
-use super::{Options, Reach, timer};
+use super::{Options, Reach, TAG_EXPIRES, TAG_RUN, timer, timestamp, unix_seconds};
 use crate::aws::ec2::{InstanceType, Launch, Tags};
 use crate::aws::{Error, Kind, Session};
 
@@ -42,6 +45,8 @@ pub async fn check(options: &Options) -> Vec<Finding> {
             Some(true),
             format!("{} in {}", identity.arn, session.region()),
         ),
+        // Other calls show whether the credentials are good.
+        Err(error) if error.is_absent() => tell("credentials", None, error.to_string()),
         Err(error) => {
             tell("credentials", Some(false), error.to_string());
             return findings;
@@ -67,18 +72,26 @@ pub async fn check(options: &Options) -> Vec<Finding> {
                 role.role
             ),
         ),
+        Err(error) if error.kind == Kind::NotFound => {
+            tell("role", Some(false), error.to_string());
+        }
         // Looking at roles is more than a run needs.
-        Err(error) if error.kind == Kind::Denied => tell("role", None, error.to_string()),
-        Err(error) => tell("role", Some(false), error.to_string()),
+        Err(error) => tell("role", None, error.to_string()),
     }
     let kind = match session.instance_type(&options.instance_type).await {
-        Ok(kind) => kind,
+        Ok(kind) => {
+            tell("instance type", Some(true), describe(&kind));
+            kind
+        }
+        Err(error) if error.is_absent() => {
+            tell("instance type", None, error.to_string());
+            InstanceType::of_name(&options.instance_type)
+        }
         Err(error) => {
             tell("instance type", Some(false), error.to_string());
             return findings;
         }
     };
-    tell("instance type", Some(true), describe(&kind));
     match session.vcpu_quota(&kind.name).await {
         Ok(quota) => tell(
             "quota",
@@ -94,7 +107,7 @@ pub async fn check(options: &Options) -> Vec<Finding> {
         Ok(answer) => tell("launch", Some(true), answer),
         Err(error) => tell("launch", Some(false), error.to_string()),
     }
-    match session.instances("tag-key", &[super::TAG_RUN]).await {
+    match session.instances(TAG_RUN, None).await {
         Ok(instances) => {
             let running = instances
                 .iter()
@@ -139,8 +152,13 @@ async fn dry_run(
         Some(id) => id.clone(),
         None => session.parameter(&image_parameter(name)).await?,
     };
-    let zones = session.zones_with(&kind.name).await?;
     let subnets = session.subnets(options.subnet.as_deref()).await?;
+    let zones = match session.zones_with(&kind.name).await {
+        Err(error) if error.is_absent() => {
+            subnets.iter().map(|subnet| subnet.zone.clone()).collect()
+        }
+        zones => zones?,
+    };
     let subnet = subnets
         .iter()
         .find(|subnet| zones.contains(&subnet.zone))
@@ -151,19 +169,25 @@ async fn dry_run(
                 "no subnet in a zone that offers the type",
             )
         })?;
-    let groups = session.groups("vpc-id", &[&subnet.vpc]).await?;
-    let group = groups
-        .iter()
-        .find(|group| group.name == "default")
-        .map(|group| group.id.clone());
-    let tags = Tags::from([(super::TAG_RUN.to_owned(), "check".to_owned())]);
+    let group = session.default_group(&subnet.vpc).await?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "seconds since 1970"
+    )]
+    let now = unix_seconds() as u64;
+    // For an endpoint that launches all the same, and then does not end it.
+    let tags = Tags::from([
+        (TAG_RUN.to_owned(), "check".to_owned()),
+        (TAG_EXPIRES.to_owned(), timestamp(now)),
+    ]);
     let user_data = timer::user_data(options.time_to_live);
     let launch = Launch {
         token: "check",
         image: &image,
         instance_type: &kind.name,
         subnet: &subnet.id,
-        group: &group.unwrap_or_default(),
+        group: &group.map(|group| group.id).unwrap_or_default(),
         profile: &options.instance_profile,
         public: options.reach == Reach::Public,
         user_data: &user_data,
@@ -179,7 +203,7 @@ async fn dry_run(
         Err(error) => Err(error),
         Ok(instance) => {
             // An endpoint that does not know dry runs has launched it.
-            session.terminate(&instance.id).await?;
+            end_instance(session, &instance.id, Duration::from_secs(20)).await?;
             Err(Error::new(
                 "ec2:RunInstances",
                 Kind::Answer,

@@ -5,7 +5,7 @@
 //! by the target in place of its own collector's.
 
 use super::super::target::{Metrics, Watched};
-use super::scripts::{container, full, quote, run_folder};
+use super::scripts::{ENGINE, container, full, quote, run_folder};
 use crate::monitor::{SERVICE, glances_rows};
 
 /// The image of the Glances project.
@@ -23,13 +23,13 @@ pub(super) fn name(run: &str) -> String {
 /// Starts Glances and waits until it exports the service. Prints the machine's clock.
 pub(super) fn start(run: &str, image: &str) -> String {
     format!(
-        "folder={folder}/metrics\n\
+        "{ENGINE}folder={folder}/metrics\n\
          mkdir -p \"$folder\"\n\
          starts=0\n\
          until head -n 1 \"$folder/metrics.csv\" 2>/dev/null | grep -qF 'containers.{service}.cpu_percent'; do\n\
            starts=$((starts + 1))\n\
            if [ $starts -gt {STARTS} ]; then echo 'Glances does not see the container' >&2; exit 1; fi\n\
-           docker rm -f {name} >/dev/null 2>&1 || true\n\
+           docker rm -f -v {name} >/dev/null 2>&1 || true\n\
            rm -f \"$folder/metrics.csv\"\n\
            docker run -d --name {name} --pid host --network host -e TZ=UTC \
              -e 'GLANCES_OPT=-q --export csv --export-csv-file /evidence/metrics.csv --time 1' \
@@ -55,8 +55,8 @@ pub(super) fn start(run: &str, image: &str) -> String {
 /// Ends Glances and prints its file.
 pub(super) fn stop(run: &str) -> String {
     format!(
-        "folder={folder}/metrics\n\
-         docker rm -f {name} >/dev/null 2>&1 || true\n\
+        "{ENGINE}folder={folder}/metrics\n\
+         docker rm -f -v {name} >/dev/null 2>&1 || true\n\
          {full}\
          cat \"$folder/metrics.csv\"\n",
         folder = run_folder(run),

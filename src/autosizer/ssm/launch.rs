@@ -4,6 +4,7 @@
 //! made. Called by the target's `prepare`.
 
 use std::cell::Cell;
+use std::io;
 use std::net::IpAddr;
 
 use super::super::failure::Failure;
@@ -14,7 +15,7 @@ use super::{
     timestamp, unix_seconds,
 };
 use crate::aws::ec2::{Instance, InstanceType, Launch, Subnet, Tags};
-use crate::aws::{Kind, Poll, Session, Status};
+use crate::aws::{self, Kind, Poll, Session, Status};
 
 /// The kinds of things in the ledger.
 pub(super) const INSTANCE: &str = "ec2-instance";
@@ -26,7 +27,7 @@ pub(super) const NODE: &str = "instance-service";
 /// Architectures that Amazon Linux is made for.
 const ARCHITECTURES: [&str; 2] = ["arm64", "x86_64"];
 
-/// Calls that have no such effect twice: an instance that was just made may not be known to every server yet.
+/// What was just made may not be known to every server yet.
 const UNKNOWN_FOR: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// The public parameter that names the newest image with an agent. The `minimal` ones have none.
@@ -40,6 +41,20 @@ pub(super) fn architecture(kind: &InstanceType) -> Result<&'static str, Failure>
         .into_iter()
         .find(|name| kind.architectures.iter().any(|other| other == name))
         .ok_or_else(|| Failure::target(format!("there is no Amazon Linux for {}", kind.name)))
+}
+
+/// Whether the call that failed may have made something all the same.
+fn may_have_worked(error: &aws::Error) -> bool {
+    error.is_transient() || error.kind == Kind::Answer
+}
+
+fn no_ledger(error: &io::Error) -> Failure {
+    Failure::target(format!("the ledger cannot be written: {error}"))
+}
+
+/// Tells that something was done without.
+fn without(run: &Run, error: &aws::Error, what: &str) {
+    run.steps.note(&format!("{what}: {error}"));
 }
 
 impl Ssm {
@@ -80,14 +95,18 @@ impl Ssm {
         if kind == FOLDER {
             thing = thing.with("bucket", self.options.bucket.as_str());
         }
-        if kind == NODE
+        if matches!(kind, NODE | INSTANCE)
             && let Some(id) = &self.options.instance_id
         {
             thing = thing.with("id", id.as_str());
         }
-        run.ledger
-            .plan(thing)
-            .map_err(|error| Failure::target(format!("the ledger cannot be written: {error}")))
+        run.ledger.plan(thing).map_err(|error| no_ledger(&error))
+    }
+
+    /// Writes down the id of what was made.
+    fn made(&self, run: &Run, kind: &str, name: &str, id: &str) -> Result<(), Failure> {
+        let made = self.thing(kind, name).with("id", id);
+        run.ledger.made(made).map_err(|error| no_ledger(&error))
     }
 
     /// Credentials and bucket: both are needed by everything else, and neither costs anything to try.
@@ -119,31 +138,41 @@ impl Ssm {
                 Failure::target(what).advise("start it, or leave --instance-id away to launch one")
             );
         }
-        let kind = session
-            .instance_type(&instance.instance_type)
-            .await
-            .map_err(|error| failure(&error))?;
+        let kind = kind(run, session, &instance.instance_type).await?;
         let foreign = !instance.tags.contains_key(TAG_RUN);
-        if !foreign {
-            session
-                .tag(id, &self.tags(run))
-                .await
-                .map_err(|error| failure(&error))?;
-            if !self.options.keep {
-                self.plan(run, INSTANCE, &run.id)?;
-            }
-        }
-        if foreign || self.options.keep {
-            self.plan(run, NODE, &run.id)?;
-        }
         run.steps.note(&format!(
             "Using {id}, {} in {}",
             instance.instance_type, instance.zone
         ));
+        // Known before anything is done with it: what is to stay must stay whatever interrupts this.
         self.foreign = foreign;
         self.kind = Some(kind);
         self.instance = Some(instance);
+        // Written down first: from the new tag on it is this run's to end.
+        if foreign || self.options.keep {
+            self.plan(run, NODE, &run.id)?;
+        } else {
+            self.plan(run, INSTANCE, &run.id)?;
+        }
+        if !foreign {
+            self.mark(run, id).await?;
+        }
         Ok(())
+    }
+
+    /// Puts our tags on what may be found again without them too.
+    async fn mark(&self, run: &Run, id: &str) -> Result<(), Failure> {
+        match self.session()?.tag(id, &self.tags(run)).await {
+            Err(error) if error.kind == Kind::NotOffered => {
+                without(
+                    run,
+                    &error,
+                    "Only the ledger of this run knows what it has made",
+                );
+                Ok(())
+            }
+            marked => marked.map_err(|error| failure(&error)),
+        }
     }
 
     /// Launches an instance and waits until it runs.
@@ -151,19 +180,18 @@ impl Ssm {
         let text = format!("Launching {}", self.options.instance_type);
         let step = run.steps.begin("launch", &text);
         let session = self.session()?;
-        let fail = |error| failure(&error);
-        let kind = session
-            .instance_type(&self.options.instance_type)
-            .await
-            .map_err(fail)?;
+        let kind = kind(run, session, &self.options.instance_type).await?;
         let image = match &self.options.image_id {
             Some(id) => id.clone(),
             None => {
                 let name = image_parameter(architecture(&kind)?);
-                session.parameter(&name).await.map_err(fail)?
+                let found = session.parameter(&name).await;
+                found.map_err(|error| {
+                    failure(&error).advise("--ami names an image without asking for the newest")
+                })?
             }
         };
-        let subnets = self.subnets(session, &kind).await?;
+        let subnets = self.subnets(run, session, &kind).await?;
         let tags = self.tags(run);
         let name = scripts::container(&run.id);
         let vpc = subnets
@@ -177,10 +205,15 @@ impl Ssm {
         let group = match session.make_group(&name, &vpc, &tags).await {
             Ok(group) => group,
             Err(error) => {
-                self.unanswered = error.is_transient();
+                self.unanswered = may_have_worked(&error);
                 return Err(failure(&error));
             }
         };
+        self.group = Some(group.id.clone());
+        self.made(run, GROUP, &name, &group.id)?;
+        if !group.tags.contains_key(TAG_RUN) {
+            self.mark(run, &group.id).await?;
+        }
         let user_data = timer::user_data(self.options.time_to_live);
         let unanswered = Cell::new(true);
         let launched = self.launch_somewhere(run, &subnets, &unanswered, |token, subnet| Launch {
@@ -188,7 +221,7 @@ impl Ssm {
             image: &image,
             instance_type: &self.options.instance_type,
             subnet,
-            group: &group,
+            group: &group.id,
             profile: &self.options.instance_profile,
             public: self.options.reach == Reach::Public,
             user_data: &user_data,
@@ -200,37 +233,58 @@ impl Ssm {
         let launched = launched.await;
         self.unanswered = unanswered.get();
         let instance = launched?;
-        let made = self
-            .thing(INSTANCE, &run.id)
-            .with("id", instance.id.as_str());
-        run.ledger
-            .made(made)
-            .map_err(|error| Failure::target(format!("the ledger cannot be written: {error}")))?;
         step.note(&format!("{} in {}", instance.id, instance.zone));
-        let id = instance.id.clone();
+        let (id, is_marked) = (instance.id.clone(), instance.tags.contains_key(TAG_RUN));
         self.kind = Some(kind);
         self.instance = Some(instance);
+        self.made(run, INSTANCE, &run.id, &id)?;
+        if !is_marked {
+            self.mark(run, &id).await?;
+        }
         let running = self.wait_until_running(&id).await?;
+        if self.options.reach == Reach::Public && running.public_address.is_none() {
+            run.steps.note(&format!(
+                "{id} has no public address: its private one is used"
+            ));
+            self.options.reach = Reach::Private;
+        }
         self.instance = Some(running);
         step.done("It runs");
         Ok(())
     }
 
-    /// Subnets in zones that have the type.
+    /// Subnets in zones that have the type; where none can be asked for, the choice is EC2's.
     async fn subnets(
         &self,
+        run: &Run,
         session: &Session,
         kind: &InstanceType,
     ) -> Result<Vec<Subnet>, Failure> {
         let chosen = self.options.subnet.as_deref();
-        let subnets = session
-            .subnets(chosen)
-            .await
-            .map_err(|error| failure(&error))?;
-        let zones = session
-            .zones_with(&kind.name)
-            .await
-            .map_err(|error| failure(&error))?;
+        let subnets = match session.subnets(chosen).await {
+            Err(error) if error.is_absent() => {
+                without(run, &error, "The subnet is not looked at");
+                let id = chosen.unwrap_or_default().to_owned();
+                return Ok(vec![Subnet {
+                    id,
+                    ..Subnet::default()
+                }]);
+            }
+            subnets => subnets.map_err(|error| failure(&error))?,
+        };
+        let zones = match session.zones_with(&kind.name).await {
+            Err(error) if error.is_absent() => {
+                without(run, &error, "Every zone is taken to have the type");
+                return Ok(subnets);
+            }
+            zones => zones.map_err(|error| failure(&error))?,
+        };
+        // The type is there, as was told before: it is offered somewhere.
+        if zones.is_empty() {
+            run.steps
+                .note("Which zones have the type is not told: every one is taken to");
+            return Ok(subnets);
+        }
         let fitting: Vec<Subnet> = subnets
             .into_iter()
             .filter(|subnet| zones.contains(&subnet.zone))
@@ -265,7 +319,7 @@ impl Ssm {
                 let mut order = launch("", &subnet.id);
                 order.token = &token;
                 let answer = session.launch(&order).await;
-                unanswered.set(matches!(&answer, Err(error) if error.is_transient()));
+                unanswered.set(answer.as_ref().is_err_and(may_have_worked));
                 match answer {
                     Ok(instance) => return Ok(instance),
                     Err(error) if error.kind == Kind::NotPropagated => {
@@ -281,9 +335,24 @@ impl Ssm {
                             ));
                         }
                     }
+                    // The group was made a moment ago.
+                    Err(error)
+                        if error.code.starts_with("InvalidGroup")
+                            && error.kind == Kind::NotFound
+                            && poll.elapsed() < UNKNOWN_FOR =>
+                    {
+                        poll.wait(error.action, "the security group")
+                            .await
+                            .map_err(|_| failure(&error))?;
+                    }
                     Err(error) if matches!(error.kind, Kind::NoCapacity | Kind::Unsupported) => {
+                        let zone = if subnet.zone.is_empty() {
+                            "EC2"
+                        } else {
+                            &subnet.zone
+                        };
                         run.steps
-                            .note(&format!("{} has no room: {}", subnet.zone, error.code));
+                            .note(&format!("{zone} has no room: {}", error.code));
                         last = Some(error);
                         break;
                     }
@@ -300,16 +369,22 @@ impl Ssm {
     async fn wait_until_running(&self, id: &str) -> Result<Instance, Failure> {
         let session = self.session()?;
         let mut poll = Poll::within(self.options.patience.running);
+        let mut runs_since = None;
         loop {
             match session.instance(id).await {
                 Ok(instance) if instance.is_gone() => {
                     let what = format!("the instance {id} ended at once: {}", instance.reason);
                     return Err(Failure::target(what));
                 }
-                Ok(instance)
-                    if instance.state == "running" && self.address_of(&instance).is_some() =>
-                {
-                    return Ok(instance);
+                Ok(instance) if instance.state == "running" => {
+                    let since = *runs_since.get_or_insert(poll.elapsed());
+                    // A public address comes with the instance or never.
+                    let waited = poll.elapsed().saturating_sub(since);
+                    let is_late = waited >= self.options.patience.address;
+                    let has_any = is_late && instance.private_address.is_some();
+                    if has_any || self.address_of(&instance).is_some() {
+                        return Ok(instance);
+                    }
                 }
                 Ok(_) => {}
                 Err(error) if error.kind == Kind::NotFound && poll.elapsed() < UNKNOWN_FOR => {}
@@ -346,13 +421,21 @@ impl Ssm {
         let total = self.options.patience.registered;
         let mut poll = Poll::within(total);
         loop {
-            let connected = session
-                .is_connected(&id)
-                .await
-                .map_err(|error| failure(&error))?;
-            if connected == Some(true) {
-                step.done("");
-                return Ok(());
+            match session.is_connected(&id).await {
+                Ok(Some(true)) => {
+                    step.done("");
+                    return Ok(());
+                }
+                Ok(_) => {}
+                // Whether it takes commands shows when one is sent.
+                Err(error) if error.kind == Kind::NotOffered => {
+                    without(run, &error, "Which agents are connected is not told");
+                    step.done("");
+                    self.is_blind = true;
+                    return Ok(());
+                }
+                Err(error) if error.is_transient() => {}
+                Err(error) => return Err(failure(&error)),
             }
             if let Ok(instance) = session.instance(&id).await
                 && instance.is_gone()
@@ -382,9 +465,13 @@ impl Ssm {
     pub(super) async fn make_ready(&mut self, run: &Run) -> Result<(), Failure> {
         let patience = self.options.patience.clone();
         if self.options.instance_id.is_some() && !self.foreign {
-            let script = timer::arm(self.options.time_to_live);
+            let script = timer::arm_again(self.options.time_to_live);
             let outcome = self.step(run, "timer", &script, patience.step).await?;
-            if outcome.status != Status::Success {
+            if outcome.exit_code == Some(timer::NO_SYSTEMD) {
+                run.steps.note(
+                    "The instance has no systemd and cannot end itself: `autosizer gc` ends it when its time is over",
+                );
+            } else if outcome.status != Status::Success {
                 let what = format!(
                     "the timer that ends the instance cannot be set: {}",
                     outcome.reason()
@@ -396,9 +483,9 @@ impl Ssm {
         let step = run
             .steps
             .begin("engine", "Waiting for the container engine");
-        let mut script = scripts::engine(patience.engine);
+        let mut script = scripts::engine(patience.engine, self.foreign);
         if !run.service.environment.is_empty() {
-            script.push_str(&sealed::make_key(&run.id));
+            script.push_str(&sealed::make_key(&run.id, self.foreign));
         }
         let outcome = self
             .step(run, "engine", &script, patience.engine * 2)
@@ -444,17 +531,17 @@ impl Ssm {
         image: &str,
     ) -> Result<String, Failure> {
         let step = run.steps.begin(name, &format!("Pulling {image}"));
-        let outcome = self
-            .step(run, name, &scripts::pull(image), self.options.patience.pull)
-            .await?;
+        let script = scripts::pull(&run.id, image, self.foreign);
+        let limit = self.options.patience.pull;
+        let outcome = self.step(run, name, &script, limit).await?;
         if outcome.status != Status::Success {
             // The first complaint is the registry's, the last one is that it is not there either.
             let complaint = outcome
                 .stderr
                 .lines()
                 .find(|line| !line.trim().is_empty())
-                .unwrap_or_default();
-            let (what, advice) = scripts::explain(image, run.service.port, complaint);
+                .map_or_else(|| outcome.reason(), str::to_owned);
+            let (what, advice) = scripts::explain(image, run.service.port, &complaint);
             step.failed(&what);
             return Err(Failure::target(what).advise(advice));
         }
@@ -481,18 +568,37 @@ impl Ssm {
                 format!("{own}/{}", if own.is_ipv4() { 32 } else { 128 })
             }
         };
-        let ours = session
-            .groups("tag-key", &[TAG_RUN])
-            .await
-            .map_err(|error| failure(&error))?;
-        let Some(group) = ours.iter().find(|group| groups.contains(&group.id)) else {
-            run.steps
-                .note("No security group of the instance is ours: its port has to be open already");
-            return Ok(());
+        let group = match &self.group {
+            Some(group) => group.clone(),
+            None => {
+                let ours = session.groups(TAG_RUN, None).await;
+                let ours = ours.map_err(|error| failure(&error))?;
+                let Some(group) = ours.into_iter().find(|group| groups.contains(&group.id)) else {
+                    run.steps.note(
+                        "No security group of the instance is ours: its port has to be open already",
+                    );
+                    return Ok(());
+                };
+                group.id
+            }
         };
-        session
-            .let_in(&group.id, run.service.port, &cidr)
-            .await
-            .map_err(|error| failure(&error))
+        match session.let_in(&group, run.service.port, &cidr).await {
+            Err(error) if error.kind == Kind::NotOffered => {
+                without(run, &error, "The port has to be open already");
+                Ok(())
+            }
+            opened => opened.map_err(|error| failure(&error)),
+        }
+    }
+}
+
+/// What the type is; an endpoint that tells nothing of types has at least their names.
+async fn kind(run: &Run, session: &Session, name: &str) -> Result<InstanceType, Failure> {
+    match session.instance_type(name).await {
+        Err(error) if error.is_absent() => {
+            without(run, &error, "Of the type only its name is known");
+            Ok(InstanceType::of_name(name))
+        }
+        kind => kind.map_err(|error| failure(&error)),
     }
 }

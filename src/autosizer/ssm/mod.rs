@@ -11,7 +11,8 @@
 //! | `sealed` | the values of variables, so that only the machine can read them |
 //! | `glances` | measuring by a Glances container instead of our own collector |
 //! | `timer` | the end that the machine makes of itself |
-//! | `clean` | ending all of it |
+//! | `clean` | ending all of it at the end of a run |
+//! | `ending` | ending what is in EC2, and seeing that it ends |
 //! | `sweep` | `autosizer gc` and `autosizer list` |
 //! | `check` | `autosizer check` |
 //! | `options` | from the texts of options to what the target takes |
@@ -22,6 +23,7 @@
 mod account;
 mod check;
 mod clean;
+mod ending;
 mod glances;
 mod launch;
 mod node;
@@ -31,7 +33,7 @@ mod sealed;
 mod sweep;
 mod timer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
@@ -39,7 +41,7 @@ use tokio::time::Instant;
 pub use self::account::{Command, account};
 pub use self::check::{Finding, check};
 pub use self::options::{Measure, Options, Patience, Reach};
-pub use self::sweep::{Left, list, remove, sweep};
+pub use self::sweep::{Left, Over, list, remove, sweep};
 use super::failure::Failure;
 use super::prices::Price;
 use super::run::{Run, date_of};
@@ -77,8 +79,16 @@ pub struct Ssm {
     commanded: bool,
     /// Whether the instance did not answer the last time.
     lost: bool,
+    /// Whether nobody tells which agents are connected.
+    is_blind: bool,
     /// Whether things were asked for of which it is not known whether they were made.
     unanswered: bool,
+    /// The security group that this run has made.
+    group: Option<String>,
+    /// The commands whose output has to be in the bucket, now or soon.
+    outputs: BTreeSet<String>,
+    /// Whether the bucket takes nothing of the instance.
+    refused: bool,
     /// Whether the service's container may be there.
     started: bool,
     /// The key for the values of the service's variables.
@@ -104,7 +114,11 @@ impl Ssm {
             foreign: false,
             commanded: false,
             lost: false,
+            is_blind: false,
             unanswered: false,
+            group: None,
+            outputs: BTreeSet::new(),
+            refused: false,
             started: false,
             key: None,
             full: Vec::new(),
@@ -258,7 +272,8 @@ impl Target for Ssm {
             None => self.launch(run).await?,
         }
         self.wait_until_registered(run).await?;
-        self.make_ready(run).await
+        // Large, because the futures of the SDK are.
+        Box::pin(self.make_ready(run)).await
     }
 
     async fn start(&mut self, run: &Run) -> Result<(), Failure> {
@@ -401,7 +416,7 @@ impl Target for Ssm {
     }
 
     async fn clean_up(&mut self, run: &Run) -> Result<(), Failure> {
-        self.clean(run).await
+        Box::pin(self.clean(run)).await
     }
 
     fn facts(&self) -> BTreeMap<String, String> {
@@ -416,8 +431,10 @@ impl Target for Ssm {
             add("region", session.region().to_owned());
         }
         if let Some(kind) = &self.kind {
-            add("vcpus", kind.vcpus.to_string());
-            add("memory_mib", kind.memory_mib.to_string());
+            // Nothing is known where it is 0.
+            let known = |number: u64| (number > 0).then(|| number.to_string());
+            add("vcpus", known(u64::from(kind.vcpus)).unwrap_or_default());
+            add("memory_mib", known(kind.memory_mib).unwrap_or_default());
             add("network", kind.network.clone());
             if kind.is_burstable {
                 add("cpu_credits", "unlimited".to_owned());

@@ -11,15 +11,17 @@ use base64::Engine;
 
 use super::super::failure::Failure;
 use super::super::run::Run;
-use super::clean::is_gone;
+use super::ending::is_gone;
 use super::{Ssm, failure, scripts};
 use crate::aws::ec2::Instance;
 use crate::aws::{Command, Kind, Outcome, Poll, Session, Status};
 
 /// So often in a row an agent has to be found without a connection: one that restarts is back sooner.
 const LOOKS: u32 = 6;
-/// Times that the instance is asked when no answer comes.
+/// Times that the instance is asked when no answer comes, and that a command is sent which does not arrive.
 const TRIES: u32 = 3;
+/// So often in a row an instance has to be unknown: one that was made a moment ago is not known everywhere.
+const UNKNOWN_LOOKS: u32 = 3;
 /// Packed rows of more than a day.
 const MOST_PIECES: usize = 200;
 
@@ -47,9 +49,38 @@ impl Ssm {
         format!("{}/{}", self.options.prefix.trim_matches('/'), run.id)
     }
 
-    /// Runs a script to its end, which may be a failure: the outcome says so. An error when that cannot be known. Once the
-    /// instance did not answer, it is asked only while its agent is connected: nobody waits for it again and again.
+    /// Runs a script to its end, which may be a failure: the outcome says so. An error when that cannot be known. What did
+    /// not arrive is sent again while the agent is connected; it runs once all the same. Once the instance did not answer, it
+    /// is asked only while its agent is connected: nobody waits for it again and again.
     pub(super) async fn step(
+        &mut self,
+        run: &Run,
+        name: &str,
+        script: &str,
+        limit: Duration,
+    ) -> Result<Outcome, Failure> {
+        let mut tries = 1;
+        loop {
+            let outcome = self.sent(run, name, script, limit).await?;
+            if outcome.status != Status::Undelivered {
+                return Ok(outcome);
+            }
+            let failure = Failure::target(format!(
+                "step {name:?} did not reach {} ({}): its agent is gone",
+                self.instance()?.id,
+                outcome.details
+            ));
+            if tries >= TRIES || !self.is_back().await {
+                return Err(failure);
+            }
+            run.steps
+                .note(&format!("Sending it again: {}", failure.what));
+            tries += 1;
+        }
+    }
+
+    /// One sending of a script. An outcome is one of success, failure or never having arrived.
+    async fn sent(
         &mut self,
         run: &Run,
         name: &str,
@@ -60,7 +91,7 @@ impl Ssm {
         self.commanded = true;
         let (session, instance) = (self.session()?, self.instance()?);
         let id = instance.id.clone();
-        if self.lost && session.is_connected(&id).await.ok() != Some(Some(true)) {
+        if self.lost && !is_connected(session, &id).await {
             return Err(Failure::target(format!("the agent of {id} is still gone")));
         }
         let folder = self.folder(run);
@@ -70,7 +101,12 @@ impl Ssm {
             step: name,
             script,
             limit,
-            delivery: self.options.patience.delivery,
+            // Where nobody tells that the agent has registered, the command waits for it.
+            delivery: if self.is_blind {
+                self.options.patience.registered
+            } else {
+                self.options.patience.delivery
+            },
             // The last step's output would come after everything else there has been removed.
             output: (!name.starts_with("clean"))
                 .then_some((self.options.bucket.as_str(), folder.as_str())),
@@ -92,7 +128,13 @@ impl Ssm {
         };
         self.lost = outcome.status == Status::Undelivered;
         match outcome.status {
-            Status::Success | Status::Failed => Ok(outcome),
+            Status::Success | Status::Failed => {
+                if command.output.is_some() {
+                    self.outputs.insert(outcome.id.clone());
+                }
+                Ok(outcome)
+            }
+            Status::Undelivered => Ok(outcome),
             Status::TimedOut => {
                 let seconds = limit.as_secs();
                 Err(Failure::target(format!(
@@ -100,10 +142,6 @@ impl Ssm {
                 ))
                 .advise("is the instance too small, or the image very large?"))
             }
-            Status::Undelivered => Err(Failure::target(format!(
-                "step {name:?} did not reach {id} ({}): its agent is gone",
-                outcome.details
-            ))),
             Status::Cancelled => Err(Failure::target(format!(
                 "somebody cancelled step {name:?} on {id}"
             ))),
@@ -138,7 +176,7 @@ impl Ssm {
         };
         let mut poll = Poll::within(self.options.patience.back);
         loop {
-            if session.is_connected(&instance.id).await.ok() == Some(Some(true)) {
+            if is_connected(session, &instance.id).await {
                 return true;
             }
             if is_gone(session, &instance.id).await
@@ -171,6 +209,7 @@ impl Ssm {
             "The bucket {} has no output of the instance: fetching it in pieces; may the role of {:?} write there?",
             self.options.bucket, self.options.instance_profile
         ));
+        self.refused = true;
         match self.pieces(run, &name).await {
             Ok(text) => {
                 outcome.stdout = text;
@@ -203,6 +242,14 @@ impl Ssm {
     }
 }
 
+/// Whether commands may arrive, as far as anybody tells.
+async fn is_connected(session: &Session, id: &str) -> bool {
+    match session.is_connected(id).await {
+        Ok(connected) => connected == Some(true),
+        Err(error) => error.kind == Kind::NotOffered,
+    }
+}
+
 fn unpack(packed: &str) -> Result<String, String> {
     let bytes = base64::engine::general_purpose::STANDARD
         .decode(packed)
@@ -217,10 +264,14 @@ fn unpack(packed: &str) -> Result<String, String> {
 /// Waits until the instance has ended, or its agent has lost the connection for some looks in a row; says so. Errors of
 /// the looking are no end.
 async fn gone(session: &Session, id: &str, look: Duration) -> String {
-    let mut unconnected = 0;
+    let (mut unconnected, mut unknown) = (0, 0);
     loop {
         tokio::time::sleep(look).await;
-        match session.instance(id).await {
+        let found = session.instance(id).await;
+        if found.is_ok() {
+            unknown = 0;
+        }
+        match found {
             Ok(instance) if instance.is_gone() => {
                 let why = if instance.reason.is_empty() {
                     instance.state
@@ -230,7 +281,10 @@ async fn gone(session: &Session, id: &str, look: Duration) -> String {
                 return format!("the instance {id} is gone: {why}");
             }
             Err(error) if error.kind == Kind::NotFound => {
-                return format!("the instance {id} is gone: {}", error.message);
+                unknown += 1;
+                if unknown >= UNKNOWN_LOOKS {
+                    return format!("the instance {id} is gone: {}", error.message);
+                }
             }
             _ => {}
         }

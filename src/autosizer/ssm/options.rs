@@ -40,6 +40,10 @@ pub struct Patience {
     pub unseen: Duration,
     /// The last outputs of an instance to arrive in the bucket.
     pub settled: Duration,
+    /// An output of which it is known that it was written to arrive there.
+    pub late: Duration,
+    /// An instance that runs to get the address that was asked for.
+    pub address: Duration,
     /// Before a cleaning that failed is tried again; the next pause is longer.
     pub again: Duration,
 }
@@ -60,6 +64,8 @@ impl Default for Patience {
             back: Duration::from_secs(30),
             unseen: Duration::from_secs(20),
             settled: Duration::from_secs(2),
+            late: Duration::from_secs(10),
+            address: Duration::from_secs(30),
             again: Duration::from_secs(2),
         }
     }

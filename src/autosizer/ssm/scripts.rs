@@ -46,11 +46,27 @@ const FULL: &str = "no room on ";
 /// Less than that is none.
 const LEAST_KIB: u32 = 256;
 
-/// Waits for the container engine, which the first boot may still be installing.
-pub(super) fn engine(wait: Duration) -> String {
+/// Every script that needs the container engine begins with this: Podman takes the same words as Docker, and whoever is not
+/// root may be allowed to become it.
+pub(super) const ENGINE: &str = "if ! command -v docker >/dev/null 2>&1 && command -v podman >/dev/null 2>&1; then\n\
+      docker() { podman \"$@\"; }\n\
+    elif [ \"$(id -u 2>/dev/null)\" != 0 ] && [ -S /var/run/docker.sock ] && [ ! -w /var/run/docker.sock ] &&\n\
+      sudo -n true 2>/dev/null; then\n\
+      docker() { sudo -n -E docker \"$@\"; }\n\
+    fi\n";
+
+/// Waits for the container engine, which the first boot may still be installing; on an instance that is not ours nobody
+/// does.
+pub(super) fn engine(wait: Duration, is_foreign: bool) -> String {
     let tries = wait.as_secs().max(1);
+    let at_once = if is_foreign {
+        "command -v docker >/dev/null 2>&1 || { echo 'there is neither Docker nor Podman' >&2; exit 1; }\n"
+    } else {
+        // Where the script of the first boot did not run the engine may be there all the same.
+        "systemctl start docker >/dev/null 2>&1 || true\n"
+    };
     format!(
-        "tries=0\n\
+        "{ENGINE}{at_once}tries=0\n\
          until docker info >/dev/null 2>&1; do\n\
            tries=$((tries + 1))\n\
            if [ $tries -ge {tries} ]; then docker info 2>&1 | tail -n 3 >&2; exit 1; fi\n\
@@ -59,20 +75,40 @@ pub(super) fn engine(wait: Duration) -> String {
     )
 }
 
-/// Gets the image; one that only this machine has is fine too.
-pub(super) fn pull(image: &str) -> String {
+/// Gets the image; one that only this machine has is fine too. With `note` it is written down that the image was not there
+/// before, so that [`clean`] leaves the machine without it.
+pub(super) fn pull(run: &str, image: &str, note: bool) -> String {
     let image = quote(image);
+    let noted = if note {
+        format!(
+            "docker image inspect {image} >/dev/null 2>&1 || printf '%s\\n' {image} >>{}/{IMAGES}\n",
+            run_folder(run)
+        )
+    } else {
+        String::new()
+    };
     format!(
-        "docker pull -q {image} >/dev/null || docker image inspect {image} >/dev/null\n\
+        "{ENGINE}{noted}docker pull -q {image} >/dev/null || docker image inspect {image} >/dev/null\n\
          docker image inspect -f '{{{{.Id}}}}' {image}\n"
     )
 }
+
+/// The file with the images that were not there before.
+const IMAGES: &str = "images";
+/// The file that tells that there may be a container.
+const STARTED: &str = "started";
+/// Not every `sleep` knows parts of a second.
+const MOMENT: &str = "sleep 0.2 2>/dev/null || sleep 1";
 
 /// Starts the container. `values` is shell text that sets the variables: they reach it by the environment of the command,
 /// not by its arguments, which every process of the machine may read.
 pub(super) fn start(run: &str, service: &Service, image: &str, values: &str) -> String {
     let name = container(run);
-    let mut text = format!("docker rm -f {name} >/dev/null 2>&1 || true\n{values}");
+    let mut text = format!(
+        "{ENGINE}true 2>/dev/null >{}/{STARTED} || true\n\
+         docker rm -f -v {name} >/dev/null 2>&1 || true\n{values}",
+        run_folder(run)
+    );
     let _ = write!(
         text,
         "docker run -d --name {name} -p {port}:{port}",
@@ -99,7 +135,7 @@ pub(super) fn start(run: &str, service: &Service, image: &str, values: &str) -> 
 /// systems.
 pub(super) fn state(run: &str) -> String {
     format!(
-        "docker inspect -f '{{{{.State.Running}}}} {{{{.State.ExitCode}}}} {{{{.State.OOMKilled}}}}' {}\n{}",
+        "{ENGINE}docker inspect -f '{{{{.State.Running}}}} {{{{.State.ExitCode}}}} {{{{.State.OOMKilled}}}}' {}\n{}",
         container(run),
         full(run),
     )
@@ -107,13 +143,16 @@ pub(super) fn state(run: &str) -> String {
 
 /// Prints the last lines of the container's log.
 pub(super) fn log(run: &str, lines: usize) -> String {
-    format!("docker logs --tail {lines} {} 2>&1\n", container(run))
+    format!(
+        "{ENGINE}docker logs --tail {lines} {} 2>&1\n",
+        container(run)
+    )
 }
 
 /// Prints the container's whole log, of a long one the newest part.
 pub(super) fn whole_log(run: &str) -> String {
     format!(
-        "docker logs {} 2>&1 | tail -c {LONGEST_LOG}\n",
+        "{ENGINE}docker logs {} 2>&1 | tail -c {LONGEST_LOG}\n",
         container(run)
     )
 }
@@ -124,7 +163,7 @@ pub(super) const LONGEST_LOG: usize = 8 << 20;
 /// Starts the collector, detached: it must neither hold the command open nor end with it. Prints the machine's clock.
 pub(super) fn start_collector(run: &str, rows: u64) -> String {
     format!(
-        "folder={folder}\n\
+        "{ENGINE}folder={folder}\n\
          mkdir -p \"$folder\"\n\
          rm -f \"$folder/stop\" \"$folder/done\"\n\
          pid=$(docker inspect -f '{{{{.State.Pid}}}}' {name})\n\
@@ -137,7 +176,7 @@ pub(super) fn start_collector(run: &str, rows: u64) -> String {
          until [ -s \"$folder/metrics.csv\" ]; do\n\
            tries=$((tries + 1))\n\
            if [ $tries -ge 50 ]; then echo 'the collector does not start' >&2; exit 1; fi\n\
-           sleep 0.2\n\
+           {MOMENT}\n\
          done\n\
          date +%s.%N\n",
         folder = folder(run),
@@ -151,7 +190,7 @@ pub(super) fn stop_collector(run: &str) -> String {
         "folder={folder}\n\
          true 2>/dev/null >\"$folder/stop\" || true\n\
          tries=0\n\
-         until [ -e \"$folder/done\" ] || [ $tries -ge 15 ]; do tries=$((tries + 1)); sleep 0.2; done\n\
+         until [ -e \"$folder/done\" ] || [ $tries -ge 15 ]; do tries=$((tries + 1)); {MOMENT}; done\n\
          [ -e \"$folder/done\" ] || echo '{STOPPED_EARLY}' >&2\n\
          {full}\
          cat \"$folder/metrics.csv\"\n",
@@ -175,18 +214,35 @@ pub(super) fn piece(run: &str, step: &str, number: usize) -> String {
 /// Characters of a piece; 24,000 come inline.
 pub(super) const PIECE: usize = 20_000;
 
-/// Removes everything that the run has left on the machine.
+/// Removes everything that the run has left on the machine: its containers with what they wrote, the collector, the images
+/// that were not there before, and the files. The collector is ended with its children when it does not end by itself; it
+/// is told by its own words from whatever else may have its number by now.
 pub(super) fn clean(run: &str) -> String {
     format!(
-        "docker rm -f {name} >/dev/null 2>&1 || true\n\
-         docker rm -f {name}-glances >/dev/null 2>&1 || true\n\
-         if docker inspect {name} >/dev/null 2>&1; then echo 'the container stays' >&2; exit 1; fi\n\
-         if [ -d {folder} ]; then\n\
+        "{ENGINE}for name in {name} {name}-glances; do\n\
+           docker rm -f -v $name >/dev/null 2>&1 || true\n\
+           told=$(docker inspect $name 2>&1 >/dev/null) && told='the container stays'\n\
+           case \"$told\" in\n\
+             *'container stays'*) echo \"$told\" >&2; exit 1 ;;\n\
+             *'annot connect'*) [ ! -e {run_folder}/{STARTED} ] || {{ echo \"$told\" >&2; exit 1; }} ;;\n\
+           esac\n\
+         done\n\
+         pid=$(cat {folder}/pid 2>/dev/null || true)\n\
+         runs() {{ tr '\\0' ' ' 2>/dev/null <\"/proc/$pid/cmdline\" | grep -qF {folder}; }}\n\
+         if [ -n \"$pid\" ] && [ -r \"/proc/$pid/cmdline\" ]; then\n\
            true 2>/dev/null >{folder}/stop || true\n\
-           sleep 1.2\n\
-           kill \"$(cat {folder}/pid)\" 2>/dev/null || true\n\
+           tries=0\n\
+           while [ -r \"/proc/$pid/cmdline\" ] && runs && [ $tries -lt 8 ]; do\n\
+             tries=$((tries + 1))\n\
+             {MOMENT}\n\
+           done\n\
+           if [ -r \"/proc/$pid/cmdline\" ] && runs; then kill -KILL \"-$pid\" 2>/dev/null || true; fi\n\
          fi\n\
-         rm -rf {run_folder}\n",
+         if [ -f {run_folder}/{IMAGES} ]; then\n\
+           while read -r image; do docker rmi \"$image\" >/dev/null 2>&1 || true; done <{run_folder}/{IMAGES}\n\
+         fi\n\
+         rm -rf {run_folder}\n\
+         rmdir \"${{AUTOSIZER_FOLDER:-{NODE_FOLDER}}}\" 2>/dev/null || true\n",
         name = container(run),
         folder = folder(run),
         run_folder = run_folder(run),
@@ -240,7 +296,7 @@ pub(super) fn explain(image: &str, port: u16, complaint: &str) -> (String, &'sta
     } else if any(&["port is already allocated", "address already in use"]) {
         (
             format!("port {port} is taken on the instance"),
-            "choose another --port, or stop what listens there",
+            "choose another --port, or stop what listens there; what a crashed run left there `autosizer gc` removes",
         )
     } else {
         (format!("the container engine says: {complaint}"), "")
@@ -282,8 +338,9 @@ mod tests {
             ..Service::default()
         };
         let texts = [
-            engine(Duration::from_secs(9)),
-            pull("i"),
+            engine(Duration::from_secs(9), false),
+            engine(Duration::from_secs(9), true),
+            pull("r", "i", true),
             start("r", &service, "i", ""),
             state("r"),
             log("r", 9),
@@ -304,6 +361,116 @@ mod tests {
                 String::from_utf8_lossy(&output.stderr)
             );
         }
+    }
+
+    /// A machine with programs of ours in place of its own.
+    struct Machine(std::path::PathBuf);
+
+    impl Machine {
+        fn new(engine: &str) -> Self {
+            use std::os::unix::fs::PermissionsExt;
+            let name = format!("scripts-{}-{:x}", std::process::id(), fastrand::u64(..));
+            let folder = std::env::temp_dir().join(name);
+            std::fs::create_dir_all(folder.join("bin")).unwrap();
+            for tool in [
+                "cat", "sleep", "rm", "rmdir", "mkdir", "grep", "setsid", "sh", "tr", "id",
+            ] {
+                let found =
+                    ["/usr/bin", "/bin"].map(|place| std::path::Path::new(place).join(tool));
+                let found = found.iter().find(|path| path.exists()).unwrap();
+                std::os::unix::fs::symlink(found, folder.join("bin").join(tool)).unwrap();
+            }
+            let program = folder.join("bin").join(engine);
+            // Images are files; there are no containers.
+            let text = format!(
+                "#!/bin/sh\necho \"$*\" >>{0}/calls\ncase \"$1 $2\" in\n\
+                 'image inspect') for last; do :; done; [ -e \"{0}/image-$last\" ] ;;\n\
+                 'pull -q') : >\"{0}/image-$3\" ;;\n\
+                 rmi*) rm \"{0}/image-$2\" ;;\n\
+                 info*) ;;\n\
+                 *) exit 1 ;;\nesac\n",
+                folder.display()
+            );
+            std::fs::write(&program, text).unwrap();
+            std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+            std::fs::create_dir_all(folder.join("files/r1/metrics")).unwrap();
+            Self(folder)
+        }
+
+        fn run(&self, script: &str) -> std::process::Output {
+            std::process::Command::new("/bin/sh")
+                .args(["-euc", script])
+                .env("PATH", self.0.join("bin"))
+                .env("AUTOSIZER_FOLDER", self.0.join("files"))
+                .output()
+                .unwrap()
+        }
+
+        fn has(&self, name: &str) -> bool {
+            self.0.join(name).exists()
+        }
+    }
+
+    impl Drop for Machine {
+        fn drop(&mut self) {
+            std::fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    #[test]
+    fn podman_does_where_docker_is_missing() {
+        let machine = Machine::new("podman");
+        for script in [engine(Duration::from_secs(1), true), pull("r1", "i", false)] {
+            let output = machine.run(&script);
+            assert!(output.status.success(), "{output:?}");
+        }
+        assert!(machine.has("image-i"));
+        let none = Machine::new("nothing");
+        let output = none.run(&engine(Duration::from_mins(5), true));
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(complaint, "there is neither Docker nor Podman\n");
+    }
+
+    #[test]
+    fn a_machine_is_left_as_it_was_found() {
+        let machine = Machine::new("docker");
+        std::fs::write(machine.0.join("image-old"), "").unwrap();
+        for image in ["old", "new"] {
+            assert!(machine.run(&pull("r1", image, true)).status.success());
+        }
+        // A collector that does not listen, with a child, and a file of another run.
+        let collector = format!(
+            "setsid sh -c 'sleep 60; :' x {} </dev/null >/dev/null 2>&1 &\necho $! >{}/pid\n",
+            folder("r1"),
+            folder("r1")
+        );
+        assert!(machine.run(&collector).status.success());
+        let pid = std::fs::read_to_string(machine.0.join("files/r1/metrics/pid")).unwrap();
+        let process = std::path::PathBuf::from(format!("/proc/{}", pid.trim()));
+        std::fs::write(machine.0.join("files/other"), "").unwrap();
+        let output = machine.run(&clean("r1"));
+        assert!(output.status.success(), "{output:?}");
+        assert!(machine.has("image-old") && !machine.has("image-new"));
+        assert!(!machine.has("files/r1") && machine.has("files/other"));
+        let is_over = || {
+            let state = std::fs::read_to_string(process.join("stat")).unwrap_or_default();
+            state.is_empty() || state.contains(") Z ")
+        };
+        let began = std::time::Instant::now();
+        while !is_over() {
+            assert!(
+                began.elapsed() < Duration::from_secs(30),
+                "the collector runs on"
+            );
+            std::thread::yield_now();
+        }
+        let calls = std::fs::read_to_string(machine.0.join("calls")).unwrap();
+        assert!(calls.contains("rm -f -v autosizer-r1\n"), "{calls}");
+        assert!(calls.contains("rm -f -v autosizer-r1-glances\n"), "{calls}");
+        std::fs::remove_file(machine.0.join("files/other")).unwrap();
+        // Once more, by somebody who does not know that it is clean.
+        assert!(machine.run(&clean("r1")).status.success());
+        assert!(!machine.has("files"));
     }
 
     #[test]

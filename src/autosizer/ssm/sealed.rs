@@ -37,10 +37,16 @@ pub(super) const NO_OPENSSL: i32 = 69;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PublicKey([u8; 32]);
 
-/// Makes the run's key pair on the instance and prints the public one.
-pub(super) fn make_key(run: &str) -> String {
+/// Makes the run's key pair on the instance and prints the public one. On an instance that is not ours nothing is
+/// installed for it.
+pub(super) fn make_key(run: &str, is_foreign: bool) -> String {
+    let install = if is_foreign {
+        ""
+    } else {
+        "command -v openssl >/dev/null 2>&1 || dnf -y -q install openssl >/dev/null 2>&1 || true\n"
+    };
     format!(
-        "command -v openssl >/dev/null 2>&1 || dnf -y -q install openssl >/dev/null 2>&1 || true\n\
+        "{install}\
          command -v openssl >/dev/null 2>&1 || {{ echo 'there is no openssl' >&2; exit {NO_OPENSSL}; }}\n\
          folder={folder}\n\
          mkdir -p \"$folder\"\n\
@@ -191,7 +197,7 @@ mod tests {
         }
 
         fn key(&self) -> PublicKey {
-            let output = self.run(&make_key("r1"));
+            let output = self.run(&make_key("r1", true));
             PublicKey::read(&String::from_utf8(output.stdout).unwrap()).unwrap()
         }
     }

@@ -16,8 +16,19 @@ pub(super) fn user_data(time_to_live: Duration) -> String {
     )
 }
 
+/// Exit code where nothing can set a timer.
+pub(super) const NO_SYSTEMD: i32 = 69;
+
+/// Sets the timer of an instance that is used again.
+pub(super) fn arm_again(time_to_live: Duration) -> String {
+    format!(
+        "command -v systemctl >/dev/null 2>&1 || {{ echo 'there is no systemd' >&2; exit {NO_SYSTEMD}; }}\n{}",
+        arm(time_to_live)
+    )
+}
+
 /// Sets the timer, in place of the one that may be set already.
-pub(super) fn arm(time_to_live: Duration) -> String {
+fn arm(time_to_live: Duration) -> String {
     let seconds = time_to_live.as_secs();
     let mut text = "arm() {\n\
          units=${AUTOSIZER_UNITS:-/etc/systemd/system}\n"
@@ -103,5 +114,16 @@ mod tests {
             calls.ends_with("--on-active=3600s --unit=autosizer-once systemctl poweroff\n"),
             "{calls}"
         );
+    }
+
+    #[test]
+    fn without_systemd_that_is_told() {
+        let status = Command::new("/bin/sh")
+            .args(["-euc", &arm_again(Duration::from_hours(1))])
+            .env("PATH", "/nonexistent")
+            .stderr(std::process::Stdio::null())
+            .status()
+            .unwrap();
+        assert_eq!(status.code(), Some(NO_SYSTEMD));
     }
 }

@@ -18,13 +18,18 @@ const MARKER: &str = "__sizer_end";
 /// to work with a full disk too.
 pub const NODE_FOLDER: &str = "/run/autosizer";
 
+/// Where they are left instead, in this order, where nothing can be made there: by somebody who is not root, or where
+/// systemd's folder is missing. One that belongs to somebody else is not used: anybody may make a folder in these.
+const OTHER_FOLDERS: &str = "/dev/shm/autosizer /var/tmp/autosizer";
+
 /// Room that results need: those of nearly all steps fit into it.
 const ROOM_BYTES: u32 = 65_536;
 
 /// An output, with or without its end.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Marked {
-    Whole(String),
+    /// All of it, and the script's exit code.
+    Whole(String, i32),
     Part(String),
 }
 
@@ -40,7 +45,14 @@ pub(super) fn lines(command: &Command<'_>) -> Vec<String> {
     let _ = write!(
         text,
         r#"umask 077
-d="${{AUTOSIZER_FOLDER:-{NODE_FOLDER}}}/{run}/{step}"
+: "${{HOME:=/root}}"
+PATH=${{PATH:-/usr/bin}}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+for base in "${{AUTOSIZER_FOLDER:-{NODE_FOLDER}}}" {OTHER_FOLDERS}; do
+  mkdir -p "$base" 2>/dev/null && [ ! -L "$base" ] && [ -O "$base" ] && [ -w "$base" ] && break
+done
+AUTOSIZER_FOLDER=$base
+export HOME PATH AUTOSIZER_FOLDER
+d="$base/{run}/{step}"
 script=$(echo {inner} | base64 -d)
 mkdir -p "$d" 2>/dev/null && head -c {ROOM_BYTES} /dev/zero 2>/dev/null >"$d/room" && has_room=1 || has_room=
 rm -f "$d/room"
@@ -52,7 +64,7 @@ elif ln -s "$$" "$d/lock" 2>/dev/null; then
   sh -euc "$script" </dev/null >"$d/out" 2>"$d/err"
   rc=$?
   [ "$rc" -eq 194 ] && rc=193
-  echo "$rc" >"$d/rc.new" && mv "$d/rc.new" "$d/rc"
+  {{ echo "$rc" >"$d/rc.new" && mv "$d/rc.new" "$d/rc"; }} 2>/dev/null
 else
   while [ ! -e "$d/rc" ] && kill -0 "$(readlink "$d/lock")" 2>/dev/null; do sleep 1; done
   rc=$(cat "$d/rc" 2>/dev/null || echo 75)
@@ -72,15 +84,14 @@ exit "$rc"
 
 /// Takes the marker off.
 pub(super) fn unmark(stdout: &str) -> Marked {
-    let body = stdout.trim_end_matches(['\n', '\r']);
+    let body = stdout.trim_end();
     let (before, last) = body.rsplit_once('\n').unwrap_or(("", body));
-    let is_marker = last
+    let code = last
         .strip_prefix(MARKER)
-        .is_some_and(|code| code.trim().parse::<i32>().is_ok());
-    if is_marker {
-        Marked::Whole(before.to_owned())
-    } else {
-        Marked::Part(stdout.to_owned())
+        .and_then(|code| code.trim().parse().ok());
+    match code {
+        Some(code) => Marked::Whole(before.to_owned(), code),
+        None => Marked::Part(stdout.to_owned()),
     }
 }
 
@@ -190,11 +201,42 @@ mod tests {
         let node = Node::new();
         let text = node.text("s", "echo out; echo err >&2; exit 3");
         // A file stands where the folder would be: nothing can be written there, by nobody.
-        let text = text.replace(node.0.to_str().unwrap(), "/dev/null");
+        let text = ["/dev/shm", "/var/tmp", node.0.to_str().unwrap()]
+            .iter()
+            .fold(text, |text, folder| text.replace(folder, "/dev/null"));
         let output = Process::new("sh").args(["-c", &text]).output().unwrap();
         assert_eq!(output.status.code(), Some(3));
         assert_eq!(output.stdout, b"out\n\n__sizer_end 3\n");
         assert_eq!(output.stderr, b"err\n");
+    }
+
+    #[test]
+    fn another_folder_is_taken_where_nothing_can_be_made() {
+        let node = Node::new();
+        let other = node.0.join("other");
+        let text = node.text("s", "echo \"$AUTOSIZER_FOLDER\"");
+        let text = text
+            .replace(&format!(":-{}}}", node.0.display()), ":-/dev/null}")
+            .replace("/dev/shm/autosizer", other.to_str().unwrap())
+            .replace("/var/tmp/autosizer", node.0.join("last").to_str().unwrap());
+        // Neither a home nor a path is needed.
+        let output = Process::new("/bin/sh")
+            .args(["-c", &text])
+            .env_clear()
+            .output()
+            .unwrap();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(printed, format!("{}\n\n__sizer_end 0\n", other.display()));
+        assert!(other.join("r1/s/rc").exists());
+        // A link that somebody else may have put there is not followed.
+        std::fs::remove_dir_all(&other).unwrap();
+        std::os::unix::fs::symlink("/tmp", &other).unwrap();
+        let output = Process::new("/bin/sh")
+            .args(["-c", &text])
+            .output()
+            .unwrap();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert!(printed.contains("/last\n"), "{printed}");
     }
 
     #[test]
@@ -211,9 +253,13 @@ mod tests {
     fn a_cut_output_is_noticed() {
         assert_eq!(
             unmark("a\nb\n\n__sizer_end 0\n"),
-            Marked::Whole("a\nb\n".to_owned())
+            Marked::Whole("a\nb\n".to_owned(), 0)
         );
-        assert_eq!(unmark("\n__sizer_end 1"), Marked::Whole(String::new()));
+        assert_eq!(unmark("\n__sizer_end 1"), Marked::Whole(String::new(), 1));
+        assert_eq!(
+            unmark("a\r\n__sizer_end 3\r\n "),
+            Marked::Whole("a\r".to_owned(), 3)
+        );
         assert_eq!(unmark("a\nb"), Marked::Part("a\nb".to_owned()));
         assert_eq!(
             unmark("a\n__sizer_end"),

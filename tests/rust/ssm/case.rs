@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use molotov::autosizer::ssm::{Measure, Options, Patience, Ssm, check, list, sweep};
+use molotov::autosizer::ssm::{Measure, Options, Over, Patience, Ssm, check, list, sweep};
 use molotov::autosizer::{
     Cancel, Failure, Ledger, Limits, Load, LoadEnd, Order, Run, Service, Steps, Target, gc, size,
 };
@@ -90,6 +90,7 @@ fn options(order: &Value, bucket: &str, profile: &str) -> Options {
         session: molotov::aws::Options::default(),
         instance_type: text("instance_type").unwrap_or_else(|| "t3.medium".to_owned()),
         instance_id: text("instance_id"),
+        image_id: text("ami"),
         instance_profile: profile.to_owned(),
         bucket: text("bucket").unwrap_or_else(|| bucket.to_owned()),
         keep: order["keep"] == true,
@@ -105,6 +106,8 @@ fn options(order: &Value, bucket: &str, profile: &str) -> Options {
             unseen: Duration::from_secs(2),
             settled: Duration::from_millis(order["settled_millis"].as_u64().unwrap_or(50)),
             again: Duration::from_millis(200),
+            late: Duration::from_secs(3),
+            address: Duration::from_secs(1),
             ..Patience::default()
         },
         ..Options::default()
@@ -128,7 +131,12 @@ pub(super) fn run() {
         "sweep" => {
             let removed = runtime.block_on(gc(&ledgers)).unwrap();
             assert!(removed.iter().all(|one| one.result.is_ok()), "{removed:?}");
-            let left = runtime.block_on(sweep(&options.session)).unwrap();
+            let over = Over {
+                all: order["over"]["all"] == true,
+                run: order["over"]["run"].as_str().map(str::to_owned),
+                bucket: Some((options.bucket.clone(), options.prefix.clone())),
+            };
+            let left = runtime.block_on(sweep(&options.session, &over)).unwrap();
             json!({ "removed": removed.len(), "swept": left.len() })
         }
         "list" => {

@@ -1,5 +1,7 @@
 //! Every failure at every step that it can hit, and what has to come of it.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::case::SECRET;
@@ -64,7 +66,15 @@ const DENIABLE: [(&str, &str, &str); 11] = [
 ];
 
 /// Calls that are throttled for a while.
-const THROTTLED: [(&str, &str, u16); 10] = [
+const THROTTLED: [(&str, &str, u16); 18] = [
+    ("HeadBucket", "SlowDown", 503),
+    ("GetParameter", "ThrottlingException", 400),
+    ("DescribeSubnets", "RequestLimitExceeded", 503),
+    ("DescribeInstanceTypeOfferings", "RequestLimitExceeded", 503),
+    ("DescribeSecurityGroups", "RequestLimitExceeded", 503),
+    ("AuthorizeSecurityGroupIngress", "Throttling", 400),
+    ("ListCommands", "RateExceeded", 400),
+    ("DeleteObject", "SlowDown", 503),
     ("DescribeInstanceTypes", "RequestLimitExceeded", 503),
     ("CreateSecurityGroup", "RequestLimitExceeded", 503),
     ("RunInstances", "RequestLimitExceeded", 503),
@@ -77,8 +87,203 @@ const THROTTLED: [(&str, &str, u16); 10] = [
     ("ListObjects", "SlowDown", 503),
 ];
 
+/// Calls that a run can do without, on an endpoint that does not know them.
+const DISPENSABLE: [&str; 11] = [
+    "HeadBucket",
+    "DescribeInstanceTypes",
+    "DescribeInstanceTypeOfferings",
+    "DescribeSubnets",
+    "DescribeInstanceInformation",
+    "AuthorizeSecurityGroupIngress",
+    "DescribeSecurityGroups",
+    "GetCommandInvocation",
+    "GetObject",
+    "ListCommands",
+    "CreateTags",
+];
+
+/// How an endpoint may be that is all right.
+const STYLES: [&str; 10] = [
+    "paged",
+    "private_only",
+    "spaced",
+    "iso_times",
+    "untagged",
+    "unfiltered",
+    "no_token",
+    "step_layout",
+    "agent_words",
+    "no_code",
+];
+
+/// What somebody says who does not know the call.
+fn not_offered(call: &str) -> (&'static str, u16) {
+    match call {
+        "GetParameter"
+        | "DescribeInstanceInformation"
+        | "SendCommand"
+        | "GetCommandInvocation"
+        | "ListCommands"
+        | "CancelCommand" => ("UnknownOperationException", 400),
+        "HeadBucket" | "GetObject" | "ListObjects" => ("NotImplemented", 501),
+        _ => ("InvalidAction", 400),
+    }
+}
+
+/// Cases of another endpoint than ours: what it lacks, what it does its own way, what it comes to know late.
 #[expect(clippy::too_many_lines, reason = "a table")]
+fn of_others() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let mut add = |name: String, faults: Value, expected: Expected| {
+        cases.push(Case {
+            name,
+            faults,
+            order: json!({}),
+            expected,
+        });
+    };
+    let error = |call: &str, code: &str, status: u16, times: u32, after: u32| json!([{ "action": call, "do": "error", "code": code, "status": status, "times": times, "after": after }]);
+    for call in DISPENSABLE {
+        let (code, status) = not_offered(call);
+        let mut faults = error(call, code, status, 10_000, 0);
+        if call == "CreateTags" {
+            // What was tagged when it was made is not tagged again.
+            let untagged = json!({ "action": "style", "do": "untagged" });
+            faults.as_array_mut().unwrap().push(untagged);
+        }
+        if call == "GetObject" {
+            let long =
+                json!({ "action": "command", "step": "metrics-*", "do": "inline", "inline": 300 });
+            faults.as_array_mut().unwrap().push(long);
+        }
+        add(format!("{call} is not offered"), faults, Expected::Fine);
+    }
+    for (call, action) in [
+        ("GetParameter", "ssm:GetParameter"),
+        ("CreateSecurityGroup", "ec2:CreateSecurityGroup"),
+        ("RunInstances", "ec2:RunInstances"),
+        ("SendCommand", "ssm:SendCommand"),
+    ] {
+        let (code, status) = not_offered(call);
+        let told = Expected::Fails(words(&[action, "does not know this call"]));
+        add(
+            format!("{call} is not offered"),
+            error(call, code, status, 10_000, 0),
+            told,
+        );
+    }
+    for style in STYLES {
+        let mut faults = json!([{ "action": "style", "do": style }]);
+        if matches!(style, "step_layout" | "agent_words" | "iso_times") {
+            let long =
+                json!({ "action": "command", "step": "metrics-*", "do": "inline", "inline": 300 });
+            faults.as_array_mut().unwrap().push(long);
+        }
+        if style == "no_token" {
+            let lost = json!({ "action": "RunInstances", "do": "lost", "times": 2 });
+            faults.as_array_mut().unwrap().push(lost);
+        }
+        add(format!("the endpoint is {style}"), faults, Expected::Fine);
+    }
+    for (call, code, status, times, after) in [
+        ("SendCommand", "InvalidInstanceId", 400, 3, 0),
+        ("GetCommandInvocation", "InvocationDoesNotExist", 400, 3, 2),
+        ("RunInstances", "InvalidGroup.NotFound", 400, 2, 0),
+        (
+            "AuthorizeSecurityGroupIngress",
+            "InvalidGroup.NotFound",
+            400,
+            2,
+            0,
+        ),
+        ("DescribeInstances", "InvalidInstanceID.NotFound", 400, 2, 2),
+        (
+            "TerminateInstances",
+            "InvalidInstanceID.NotFound",
+            400,
+            1,
+            0,
+        ),
+        ("DeleteSecurityGroup", "InvalidGroup.NotFound", 400, 1, 0),
+        ("DeleteSecurityGroup", "InvalidGroup.InUse", 400, 2, 0),
+        ("DeleteObject", "NoSuchKey", 404, 2, 0),
+    ] {
+        add(
+            format!("{call} says {code} for a while"),
+            error(call, code, status, times, after),
+            Expected::Fine,
+        );
+    }
+    for (call, code, status) in [
+        ("RunInstances", "RequestExpired", 400),
+        ("SendCommand", "ExpiredTokenException", 400),
+        ("GetObject", "ExpiredToken", 400),
+        ("TerminateInstances", "RequestExpired", 400),
+        ("ListObjects", "RequestTimeTooSkewed", 403),
+    ] {
+        let long =
+            json!({ "action": "command", "step": "metrics-*", "do": "inline", "inline": 300 });
+        let mut faults = error(call, code, status, 1, 0);
+        faults.as_array_mut().unwrap().push(long);
+        add(format!("{call} says {code} once"), faults, Expected::Fine);
+    }
+    for call in [
+        "DescribeInstanceTypes",
+        "CreateSecurityGroup",
+        "RunInstances",
+        "DescribeInstances",
+        "DescribeInstanceInformation",
+        "SendCommand",
+        "GetCommandInvocation",
+        "ListObjects",
+        "TerminateInstances",
+    ] {
+        let cut = json!([{ "action": call, "do": "cut", "times": 2 }]);
+        add(
+            format!("the answer of {call} is cut off"),
+            cut,
+            Expected::Fine,
+        );
+    }
+    let later = json!([{ "action": "command", "do": "late", "seconds": 1.5, "anyway": true }]);
+    add("objects come after the end".into(), later, Expected::Fine);
+    let elsewhere = json!([{
+        "action": "HeadBucket", "do": "error", "code": "PermanentRedirect", "status": 301,
+        "headers": { "x-amz-bucket-region": "us-east-2" },
+    }]);
+    let told = Expected::Fails(words(&["is in us-east-2, not in eu-west-1"]));
+    add("the bucket is in another region".into(), elsewhere, told);
+    let twice =
+        json!([{ "action": "command", "step": "start", "do": "undeliverable", "times": 2 }]);
+    add(
+        "start is not delivered at first".into(),
+        twice,
+        Expected::Fine,
+    );
+    for (status, shown) in [
+        ("Undeliverable", "did not reach"),
+        ("Terminated", "somebody cancelled"),
+    ] {
+        let fault =
+            json!([{ "action": "command", "step": "pull", "do": "shown", "status": status }]);
+        add(
+            format!("pull has the state {status}"),
+            fault,
+            Expected::Fails(words(&[shown])),
+        );
+    }
+    cases
+}
+
+/// All cases.
 pub(super) fn cases() -> Vec<Case> {
+    let mut cases = of_steps();
+    cases.extend(of_others());
+    cases
+}
+
+#[expect(clippy::too_many_lines, reason = "a table")]
+fn of_steps() -> Vec<Case> {
     let mut cases = Vec::new();
     let mut add = |name: String, faults: Value, order: Value, expected: Expected| {
         cases.push(Case {
@@ -427,6 +632,9 @@ pub(super) fn judge(rig: &Rig, case: &Case) -> Result<(), String> {
         }
     }
     holds(!outcome.has_ledger(), "a ledger is left")?;
+    rig.wait_until("no command goes on", Duration::from_secs(20), |state| {
+        state["commands_running"] == 0
+    });
     let left = rig.left();
     holds(left.is_empty(), &format!("it leaves {left}"))
 }

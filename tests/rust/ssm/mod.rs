@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use self::case::SECRET;
 use self::rig::Rig;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 /// Runs every case of a part of the matrix, one after the other on one rig; tells all that went wrong.
@@ -241,6 +241,107 @@ fn what_a_crash_leaves_on_a_kept_instance_is_swept() {
     let last = rig.run(&json!({ "instance_id": instance }));
     assert_eq!(last.failure, None, "{last:?}");
     rig.assert_clean("after the last run");
+}
+
+/// Somebody else's instance is left as it was found, by a run that comes to its end, by one that is stopped, and by the
+/// sweep after one that crashed, whoever makes that: all that is known of such a run are the history of commands and names.
+#[test]
+fn a_foreign_instance_is_left_as_it_was_found() {
+    let Some(rig) = Rig::start("folder") else {
+        return;
+    };
+    let first = rig.run(&json!({ "keep": true }));
+    assert_eq!(first.failure, None, "{first:?}");
+    let before = rig.state();
+    let instance = before["instances"][0].as_str().unwrap();
+    rig.disown(instance);
+    let found = |state: &Value| {
+        ["instances", "groups", "objects", "processes", "files"].map(|name| state[name].clone())
+    };
+    let is_as_before = |when: &str| {
+        rig.wait_until(when, Duration::from_secs(30), |state| {
+            state["uploads_pending"] == 0
+                && state["commands_running"] == 0
+                && found(state) == found(&before)
+        });
+    };
+    let order = json!({ "instance_id": instance, "image": "short-lived" });
+    let ended = rig.run(&json!({ "instance_id": instance, "image": "tells" }));
+    assert_eq!(ended.failure, None, "{ended:?}");
+    assert_eq!(ended.left_behind, None, "{ended:?}");
+    is_as_before("after a run");
+    let failed = rig.run(&order);
+    assert!(
+        failed.failure.is_some() && failed.left_behind.is_none(),
+        "{failed:?}"
+    );
+    is_as_before("after a failure");
+    let stopped =
+        rig.run(&json!({ "instance_id": instance, "image": "slow", "stops": { "pull": 1 } }));
+    assert_eq!(stopped.left_behind, None, "{stopped:?}");
+    is_as_before("after a stop");
+    // Nobody knows the instance for a moment: it has not ended for that.
+    let unknown = json!([{ "action": "DescribeInstances", "do": "error", "code": "InvalidInstanceID.NotFound", "times": 2, "after": 3 }]);
+    rig.add_faults(&unknown);
+    let unseen = rig.run(&json!({ "instance_id": instance, "stops": { "collector": 1 } }));
+    assert_eq!(unseen.left_behind, None, "{unseen:?}");
+    is_as_before("after nobody knew it");
+    rig.reset();
+    let crashed = rig.run(&json!({ "instance_id": instance, "crash_at": "collector" }));
+    assert!(crashed.crashed && crashed.has_ledger(), "{crashed:?}");
+    assert_ne!(found(&rig.state()), found(&before));
+    rig.sweep(&crashed);
+    is_as_before("after a sweep");
+    let crashed =
+        rig.run(&json!({ "instance_id": instance, "image": "tells", "crash_at": "collector" }));
+    let run = crashed.lose_ledger();
+    // Which is not over for anybody who only knows the account.
+    rig.sweep_over(&json!({}));
+    assert_ne!(found(&rig.state()), found(&before));
+    rig.sweep_over(&json!({ "run": run }));
+    is_as_before("after a sweep without a ledger");
+    rig.power_off(instance);
+}
+
+/// What a run left that was killed on another machine is found by tags, names and history.
+#[test]
+fn without_a_ledger_everything_is_found_in_the_account() {
+    let Some(rig) = Rig::start("folder") else {
+        return;
+    };
+    for step in ["launch", "register", "collector", "clean"] {
+        rig.reset();
+        let crashed = rig.run(&json!({ "crash_at": step, "image": "slow" }));
+        assert!(crashed.crashed, "{crashed:?}");
+        let run = crashed.lose_ledger();
+        rig.sweep_over(&json!({ "run": "20260101-000000-000000" }));
+        let swept = rig.sweep_over(&json!({ "run": run }));
+        assert!(!swept.crashed, "{swept:?}");
+        rig.assert_clean(step);
+    }
+    let crashed = rig.run(&json!({ "crash_at": "collector" }));
+    crashed.lose_ledger();
+    rig.sweep_over(&json!({ "all": true }));
+    rig.assert_clean("after a sweep of all");
+}
+
+/// An endpoint that lists everybody's things for whatever is asked does not make us end them.
+#[test]
+fn nobody_elses_things_are_ended() {
+    let Some(rig) = Rig::start("folder") else {
+        return;
+    };
+    let other = rig.bystander();
+    rig.add_faults(&json!([{ "action": "style", "do": "unfiltered" }]));
+    let outcome = rig.run(&json!({}));
+    assert_eq!(outcome.failure, None, "{outcome:?}");
+    assert_eq!(rig.state()["instances"], json!([other]));
+    let crashed = rig.run(&json!({ "crash_at": "engine" }));
+    rig.sweep(&crashed);
+    rig.sweep_over(&json!({ "all": true }));
+    assert_eq!(rig.state()["instances"], json!([other]));
+    rig.power_off(&other);
+    rig.assert_clean("after the bystander");
 }
 
 /// An instance that stays is used again, and ends with the run that does not keep it.

@@ -1,4 +1,4 @@
-//! Faults at random: one to three of them at whatever calls and steps, from a seed.
+//! Faults at random: one to three of them at whatever calls and steps, on an endpoint of whatever style, from a seed.
 //!
 //! Whatever happens, a run ends, says so in one line, keeps the metrics that it could get, and leaves nothing; where it was
 //! hindered for good it says so, and a sweep leaves nothing. `SSM_SEEDS=100-400` runs other seeds than those of the
@@ -65,13 +65,40 @@ enum Harm {
     Hindering,
 }
 
-fn choice<'a>(random: &mut Rng, from: &[&'a str]) -> &'a str {
+/// What is not known for a moment, though it is there.
+const UNKNOWN: [(&str, &str); 7] = [
+    ("DescribeInstances", "InvalidInstanceID.NotFound"),
+    ("TerminateInstances", "InvalidInstanceID.NotFound"),
+    ("SendCommand", "InvalidInstanceId"),
+    ("GetCommandInvocation", "InvocationDoesNotExist"),
+    ("DeleteSecurityGroup", "InvalidGroup.NotFound"),
+    ("CancelCommand", "InvalidCommandId"),
+    ("DeleteObject", "NoSuchKey"),
+];
+/// How the endpoint may be.
+const STYLES: [&str; 9] = [
+    "paged",
+    "private_only",
+    "spaced",
+    "iso_times",
+    "untagged",
+    "unfiltered",
+    "step_layout",
+    "agent_words",
+    "no_code",
+];
+
+fn choice_of<T: Copy>(random: &mut Rng, from: &[T]) -> T {
     from[random.usize(..from.len())]
 }
 
-/// Codes and statuses of throttling and trouble, as the service of the call has them.
-fn trouble(random: &mut Rng, call: &str) -> (&'static str, u16) {
-    let is_json = matches!(
+fn choice<'a>(random: &mut Rng, from: &[&'a str]) -> &'a str {
+    choice_of(random, from)
+}
+
+/// Whether Systems Manager answers the call.
+fn is_json(call: &str) -> bool {
+    matches!(
         call,
         "GetParameter"
             | "DescribeInstanceInformation"
@@ -79,10 +106,14 @@ fn trouble(random: &mut Rng, call: &str) -> (&'static str, u16) {
             | "GetCommandInvocation"
             | "ListCommands"
             | "CancelCommand"
-    );
+    )
+}
+
+/// Codes and statuses of throttling and trouble, as the service of the call has them.
+fn trouble(random: &mut Rng, call: &str) -> (&'static str, u16) {
     match (
         random.bool(),
-        is_json,
+        is_json(call),
         call.contains("Object") || call == "HeadBucket",
     ) {
         (true, true, _) => ("ThrottlingException", 400),
@@ -93,11 +124,12 @@ fn trouble(random: &mut Rng, call: &str) -> (&'static str, u16) {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn fault(random: &mut Rng) -> (Value, Harm) {
     let call = choice(random, &CALLS);
     let step = choice(random, &STEPS);
     let after = random.u32(..4);
-    match random.u32(..14) {
+    match random.u32(..17) {
         0..3 => {
             let (code, status) = trouble(random, call);
             let times = random.u32(1..3);
@@ -155,6 +187,31 @@ fn fault(random: &mut Rng) -> (Value, Harm) {
             };
             (fault, if boot { Harm::Harsh } else { Harm::Mild })
         }
+        14 => (
+            json!({ "action": call, "do": "cut", "times": random.u32(1..3), "after": after }),
+            Harm::Mild,
+        ),
+        15 if call != "HeadBucket" => {
+            // The head of a bucket has no body that could say so.
+            let code = if is_json(call) {
+                "ExpiredTokenException"
+            } else if call.contains("Object") {
+                "ExpiredToken"
+            } else {
+                "RequestExpired"
+            };
+            (
+                json!({ "action": call, "do": "error", "code": code, "status": 400, "times": 1, "after": after }),
+                Harm::Mild,
+            )
+        }
+        16 => {
+            let (call, code) = choice_of(random, &UNKNOWN);
+            (
+                json!({ "action": call, "do": "error", "code": code, "status": 400, "times": random.u32(1..3), "after": random.u32(1..6) }),
+                Harm::Mild,
+            )
+        }
         11 => (
             json!({ "action": call, "do": "error", "code": "AccessDenied", "status": 403, "times": random.u32(1..3), "after": after }),
             Harm::Harsh,
@@ -190,8 +247,11 @@ fn fault(random: &mut Rng) -> (Value, Harm) {
 /// One run with the faults of a seed; an error says what is wrong.
 pub(super) fn run(rig: &Rig, seed: u64) -> Result<(), String> {
     let mut random = Rng::with_seed(seed);
-    let (faults, harms): (Vec<Value>, Vec<Harm>) =
+    let (mut faults, harms): (Vec<Value>, Vec<Harm>) =
         (0..random.usize(1..4)).map(|_| fault(&mut random)).unzip();
+    if random.bool() {
+        faults.push(json!({ "action": "style", "do": choice(&mut random, &STYLES) }));
+    }
     let harm = harms.into_iter().max().unwrap_or(Harm::Mild);
     let stops = match random.u32(..6) {
         0 => {

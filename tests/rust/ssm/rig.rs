@@ -43,6 +43,14 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
+    /// Loses the ledger, as somebody on another machine has lost it; the run that it was of.
+    pub(super) fn lose_ledger(&self) -> String {
+        let mut ledgers = std::fs::read_dir(self.folder.join("ledgers")).unwrap();
+        let path = ledgers.next().unwrap().unwrap().path();
+        std::fs::remove_file(&path).unwrap();
+        path.file_stem().unwrap().to_str().unwrap().to_owned()
+    }
+
     /// Whether a ledger is left.
     pub(super) fn has_ledger(&self) -> bool {
         std::fs::read_dir(self.folder.join("ledgers")).is_ok_and(|mut files| files.next().is_some())
@@ -273,11 +281,36 @@ impl Rig {
         self.run_in(&json!({ "do": "sweep" }), &outcome.folder)
     }
 
-    /// What is left in the account; empty when nothing is.
+    /// Runs `gc` for what no ledger here knows of.
+    pub(super) fn sweep_over(&self, over: &Value) -> Outcome {
+        self.run(&json!({ "do": "sweep", "over": over }))
+    }
+
+    /// Makes an instance somebody else's.
+    pub(super) fn disown(&self, instance: &str) {
+        let path = format!("/rig/disown?instance={instance}");
+        self.control(&path, &json!({}));
+    }
+
+    /// Launches an instance that has nothing to do with us.
+    pub(super) fn bystander(&self) -> String {
+        let answer = self.control("/rig/bystander", &json!({}));
+        answer.as_str().unwrap().to_owned()
+    }
+
+    pub(super) fn power_off(&self, instance: &str) {
+        let path = format!("/rig/power-off?instance={instance}");
+        self.control(&path, &json!({}));
+    }
+
+    /// What is left in the account, also of what was still on its way; empty when nothing is.
     pub(super) fn left(&self) -> String {
+        self.wait_until("all outputs have come", Duration::from_mins(1), |state| {
+            state["uploads_pending"] == 0
+        });
         let state = self.state();
         let mut left = String::new();
-        for name in ["instances", "groups", "objects", "processes"] {
+        for name in ["instances", "groups", "objects", "processes", "files"] {
             if !state[name].as_array().unwrap().is_empty() {
                 let _ = write!(left, "{name}: {} ", state[name]);
             }
