@@ -103,6 +103,8 @@ _SSM = (
     "disk",
     "collector",
     "glances_image",
+    "all",
+    "run",
 )
 
 
@@ -146,6 +148,18 @@ def _parser() -> argparse.ArgumentParser:
         at_account = commands.add_parser(name, help=text)
         at_account.add_argument("--region", metavar="NAME", help="AWS region to look at")
         at_account.add_argument("--profile", metavar="NAME", help="AWS profile")
+        if name == "gc":
+            at_account.add_argument("--run", metavar="ID", help="in the account: all that this run has made")
+            at_account.add_argument(
+                "--all",
+                action="store_true",
+                default=None,
+                help="in the account: all of ours, also of runs that may still go on elsewhere",
+            )
+            at_account.add_argument(
+                "--bucket", metavar="NAME", help="S3 bucket whose folders of runs are removed"
+            )
+            at_account.add_argument("--prefix", metavar="PATH", help="where in it (default: autosizer)")
     for name, text in [
         ("check", "whether a run with --on ssm would be allowed; makes nothing"),
         ("iam-policy", "the permissions that --on ssm needs"),
@@ -451,7 +465,7 @@ def _gc(args: argparse.Namespace) -> int:
     from molotov import _core
 
     lines, all_gone = _core.autosizer_gc()
-    if args.region or args.profile:
+    if args.region or args.profile or args.run or args.all or args.bucket:
         lines += _account(args)[0]
     print("\n".join(lines) if lines else "Nothing to remove.")
     return 0 if all_gone else 1

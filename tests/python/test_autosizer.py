@@ -424,6 +424,10 @@ def test_options_of_an_instance_reach_the_engine_apart(place: Place) -> None:
 
     ours = _for_engine({"port": 8, "bucket": "b", "keep": True, "region": None})
     assert ours == {"port": 8, "target": {"bucket": "b", "keep": True}}
+    for words in (["--all"], ["--run", "20261126-054000-3f9a1c", "--bucket", "evidence"]):
+        swept = place.call("gc", *words)
+        # Neither is about ledgers: it asks the account, without credentials here, or says that it cannot.
+        assert swept.code == 1 and ("this build cannot do gc" in swept.err or "AWS" in swept.err), swept
     policy = place.call("iam-policy", "--bucket", "evidence")
     if policy.code:
         # A build without AWS, as the tests' own is: it says so.
