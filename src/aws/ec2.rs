@@ -320,10 +320,15 @@ impl Session {
         Ok(found)
     }
 
-    /// The instances that are in a security group.
-    pub async fn instances_in(&self, group: &str) -> Result<Vec<Instance>, Error> {
+    /// The instances that are in a security group: asked for by it or, where the filter may not see the groups of network
+    /// interfaces, found among all of the account.
+    pub async fn instances_in(&self, group: &str, among_all: bool) -> Result<Vec<Instance>, Error> {
         let mut fields = Fields::default();
-        fields.filter(1, "instance.group-id", &[group]);
+        if among_all {
+            fields.add("MaxResults", "200");
+        } else {
+            fields.filter(1, "instance.group-id", &[group]);
+        }
         let mut found = self.described(fields).await?;
         found.retain(|instance| instance.groups.iter().any(|other| other == group));
         Ok(found)

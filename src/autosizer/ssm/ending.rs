@@ -132,18 +132,27 @@ async fn find(
     loop {
         let mut found = session.instances(TAG_RUN, Some(run)).await?;
         if found.is_empty() {
-            found = in_own_group(session, run, made).await?;
+            found = in_own_group(session, run, made, false).await?;
         }
-        if !found.is_empty() || poll.wait("ec2:DescribeInstances", run).await.is_err() {
+        if !found.is_empty() {
             return Ok(found);
         }
+        if poll.wait("ec2:DescribeInstances", run).await.is_err() {
+            break;
+        }
     }
+    if unseen.is_zero() {
+        return Ok(Vec::new());
+    }
+    // The last look, where something may have been launched: at everything.
+    in_own_group(session, run, made, true).await
 }
 
 async fn in_own_group(
     session: &Session,
     run: &str,
     made: Option<&str>,
+    among_all: bool,
 ) -> Result<Vec<Instance>, Error> {
     let mut groups: BTreeSet<String> = made.map(str::to_owned).into_iter().collect();
     match session.groups_named(&scripts::container(run)).await {
@@ -152,7 +161,7 @@ async fn in_own_group(
     }
     let mut found = Vec::new();
     for group in groups {
-        match session.instances_in(&group).await {
+        match session.instances_in(&group, among_all).await {
             // The group went meanwhile, or nobody can be asked so.
             Err(error)
                 if matches!(

@@ -272,6 +272,19 @@ fn of_others() -> Vec<Case> {
             Expected::Fails(words(&[shown])),
         );
     }
+    for style in ["untagged", "unfiltered"] {
+        // The answer never comes, however often it is asked for: there is an instance whose id nobody knows.
+        let faults = json!([
+            { "action": "style", "do": style },
+            { "action": "RunInstances", "do": "lost" },
+        ]);
+        let told = Expected::Fails(words(&["ec2:RunInstances"]));
+        add(
+            format!("no launch is answered by an endpoint that is {style}"),
+            faults,
+            told,
+        );
+    }
     cases
 }
 
