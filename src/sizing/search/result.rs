@@ -243,7 +243,8 @@ pub struct Trial {
     pub measured_seconds: f64,
     /// Workers running, or runs in flight, in the mean.
     pub active: f64,
-    /// Successful runs per second.
+    /// Successful runs per second. Of runs with several requests what these tell, where that is more exact than `runs` by
+    /// `measured_seconds`: runs that began together end together.
     pub runs_per_second: Interval,
     /// Responses read to their end per second.
     pub requests_per_second: Interval,
