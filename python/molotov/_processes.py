@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from molotov import util
 from molotov._loading import print_script_error
 from molotov._process import Process
-from molotov._signals import Signals
+from molotov._signals import Signals, release
 from molotov.exceptions import RunError
 from molotov.ui.output import write
 
@@ -344,6 +344,7 @@ def _run_workers(runner: Runner, index: int, link: _Link) -> None:
     # Ctrl-C reaches every process of the terminal; the parent tells the children what to do about it.
     loop.remove_signal_handler(signal.SIGINT)
     signal.signal(signal.SIGINT, lambda *_: None)
+    release()
     loop.add_reader(link.socket, obey)
     process.on_tick = report
     process.run()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import monotonic
 from types import FrameType
 from typing import Any
 
-__all__ = ["Signals"]
+__all__ = ["Signals", "held", "release"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # How long the loop may take to see the second signal before the main thread is interrupted.
@@ -22,6 +23,31 @@ _SAME_SECONDS = 0.1
 received = 0
 #: How often a run has taken the signals over.
 installed = 0
+#: What was held back before `held`, by others.
+_mask: set[int] = set()
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Hold signals back while children are forked, and in these until `release`.
+
+    Until the handlers are there neither parent nor child knows what to do about a signal.
+    """
+    global _mask
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _mask = set(signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS))
+    try:
+        yield
+    finally:
+        release()
+
+
+def release() -> None:
+    """Let signals come that were held back; only where they were."""
+    if threading.current_thread() is threading.main_thread():
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, set(_SIGNALS) - _mask)
 
 
 class Signals:

@@ -14,7 +14,7 @@ from molotov._limits import make_room_for
 from molotov._options import RESULT_OPTIONS, option
 from molotov._process import Process
 from molotov._rate import schedule_for
-from molotov._signals import Signals
+from molotov._signals import Signals, held
 from molotov.api import get_fixture
 from molotov.listeners import EventSender
 from molotov.shared.counter import Counters
@@ -189,11 +189,12 @@ class Runner:
         if not option(self.args, "quiet"):
             self.console.print(f"Forking {self.processes} processes")
         fleet = Fleet(self, self.processes)
-        fleet.fork()
-        parent = _Parent(self, fleet)
-        stop = fleet.cancel if option(self.args, "force_shutdown") else util.stop
-        signals = Signals(self.loop, stop, fleet.cancel)
-        signals.install()
+        with held():
+            fleet.fork()
+            parent = _Parent(self, fleet)
+            stop = fleet.cancel if option(self.args, "force_shutdown") else util.stop
+            signals = Signals(self.loop, stop, fleet.cancel)
+            signals.install()
         if self.results is not None:
             self.results.start_monitor([os.getpid(), *fleet.pids])
         try:

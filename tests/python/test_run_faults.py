@@ -444,6 +444,32 @@ async def fetch(session):
     assert outcome.out.count("*** Bye ***") == 1
 
 
+def test_interrupt_before_a_child_has_its_handlers(tmp_path: Path) -> None:
+    """Ctrl-C may come in the moment of the fork: no child is lost by it."""
+    body = """
+import os
+import signal
+
+
+os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGINT))
+
+
+@scenario()
+async def fetch(session):
+    async with session.get(URL) as response:
+        await response.read()
+"""
+    with (
+        BadServer(servers.well_behaved) as server,
+        Run(tmp_path, body, "-w", "3", "-p", "2", "-r", "5", url=server.url) as running,
+    ):
+        outcome = running.finish()
+    outcome.assert_clean()
+    assert outcome.code == 0
+    assert outcome.counts == (2 * 3 * 5, 0)
+    assert server.requests == 2 * 3 * 5
+
+
 # Children
 
 
