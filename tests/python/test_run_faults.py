@@ -1,4 +1,7 @@
-"""Bad scripts, signals in every phase, killed children, bad command lines: one clear end, nothing lost."""
+"""Bad scripts, signals in every phase, killed children, bad command lines: one clear end, nothing lost.
+
+Longer than usual: a list of faults that share one way to run a script.
+"""
 
 from __future__ import annotations
 

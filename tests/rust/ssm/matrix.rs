@@ -1,4 +1,6 @@
 //! Every failure at every step that it can hit, and what has to come of it.
+//!
+//! Longer than usual: it is a table, in the order of the steps.
 
 use std::time::Duration;
 
